@@ -1,0 +1,34 @@
+# Everything that is done with Gantry by hand. `make run` and `make test` are all that a fresh Debian machine needs.
+TARGET := x86_64-unknown-linux-gnu
+RUNTIME := target/$(TARGET)/release/gantry-runtime
+
+.PHONY: setup build run test bench soak clean
+
+setup:
+	@scripts/setup.sh
+
+build:
+	cargo build --release --package gantry-runtime-bin
+
+## Builds Gantry and runs containers of real root file systems through it.
+run: setup build
+	@scripts/run.sh
+
+## Formatting, the crate table, lints and every test; what CI calls.
+test: setup
+	@cargo xtask ci
+
+## Us and the peers in turn in one run. COUNT, VIEW (v1, v2) and RUNTIMES (--runtime NAME=PATH ...) may be given.
+COUNT ?= 100
+VIEW ?= v2
+bench: setup build
+	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES)
+
+## The tests again and again, and longer races. ROUNDS may be given.
+ROUNDS ?= 20
+soak: setup
+	@GANTRY_SOAK=1 scripts/soak.sh $(ROUNDS)
+
+clean:
+	cargo clean
+	rm -rf .cache

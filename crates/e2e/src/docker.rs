@@ -1,0 +1,105 @@
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use gantry_testkit::{Invocation, runtime_binary, until_within};
+
+use crate::image::image_archive;
+
+/// A dockerd of the tests, and `docker` as its client.
+#[derive(Debug)]
+pub struct Docker {
+    dir: PathBuf,
+    socket: String,
+}
+
+/// How long the daemon may take to answer for the first time, on a busy machine.
+const START: Duration = Duration::from_secs(90);
+
+impl Docker {
+    /// The one of this test process; started, and loaded with the image, when it is first asked for.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Docker> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start("gt-dk", &[]))
+    }
+
+    /// One that maps the root of its containers to the user `gantry-test`'s subordinate ids.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn remapped() -> &'static Self {
+        static REMAPPED: OnceLock<Docker> = OnceLock::new();
+        REMAPPED.get_or_init(|| {
+            Self::start("gt-dkr", &["--userns-remap=gantry-test", "--bridge=none", "--iptables=false"])
+        })
+    }
+
+    fn start(name: &str, options: &[&str]) -> Self {
+        // Two daemons at once would fight over the chains of iptables and the bridge.
+        static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _alone = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        // The users of remapped containers must get through.
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).expect("chmod");
+        let socket = format!("/run/{name}.sock");
+        let log = || fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
+        // It ends with the pid namespace of the tests, and so does the containerd that it starts.
+        let mut daemon = Command::new("dockerd")
+            .arg("--data-root")
+            .arg(dir.join("root"))
+            .args(["--exec-root", &format!("/run/{name}"), "--pidfile", &format!("/run/{name}.pid")])
+            .args(["--host", &format!("unix://{socket}"), "--storage-driver", "overlay2"])
+            .args(["--oom-score-adjust", "0", "--default-runtime", "ours"])
+            .arg(format!("--add-runtime=ours={}", runtime_binary().display()))
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(log())
+            .stderr(log())
+            .spawn()
+            .expect("dockerd starts");
+        let docker = Self { dir, socket };
+        until_within(START, "dockerd to answer", || {
+            if let Some(status) = daemon.try_wait().expect("the daemon is ours") {
+                panic!("dockerd: {status}\n{}", docker.log());
+            }
+            docker.docker(["version"]).run().status.success().then_some(())
+        });
+        docker.docker(["load", "--quiet", "--input"]).arg(image_archive()).run().ok();
+        docker
+    }
+
+    /// A command of the docker client.
+    pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        Invocation::new("docker")
+            .env("HOME", &self.dir)
+            .env("DOCKER_CONFIG", self.dir.join("config"))
+            .env("DOCKER_HOST", format!("unix://{}", self.socket))
+            .args(args)
+    }
+
+    /// `docker run --rm` without a network.
+    pub fn run(&self, options: &[&str], args: &[&str]) -> Invocation {
+        self.docker(["run", "--rm", "--network", "none"]).args(options).arg("busybox").args(args)
+    }
+
+    /// A property of a container.
+    ///
+    /// # Panics
+    /// When there is no such container.
+    #[track_caller]
+    pub fn inspect(&self, name: &str, format: &str) -> String {
+        self.docker(["inspect", "--format", format, name]).run().ok().text().to_owned()
+    }
+
+    /// The daemon's log, for messages.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}

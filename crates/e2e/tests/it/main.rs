@@ -1,0 +1,20 @@
+//! Real engines in front of the runtime under test.
+//!
+//! Proven on runc first: `GANTRY_RUNTIME=/usr/sbin/runc`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
+
+mod containerd;
+mod docker;
+mod podman;
+
+use gantry_testkit::{Invocation, Output, Terminal};
+
+/// Runs a client in a terminal, and returns what was shown with how it ended.
+fn in_terminal(call: Invocation) -> (String, Output) {
+    let (mut terminal, other) = Terminal::pair();
+    let call = call.redirected(">&0 2>&0").wrapped(["setsid", "--ctty", "--wait"]).stdin_fd(other);
+    let running = call.spawn();
+    let shown = terminal.read_to_end();
+    (shown, running.wait())
+}

@@ -1,0 +1,71 @@
+//! What a caller may want to know of an operation that goes on: warnings, and steps for debugging.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How much a notice matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Something of the configuration was passed over.
+    Warning,
+    /// A step.
+    Debug,
+}
+
+/// Where notices go; nowhere by default.
+///
+/// The library does not log: it tells its caller, who knows where the log is.
+#[derive(Clone, Default)]
+pub struct Notices(Option<Arc<Tell>>);
+
+/// A caller's function.
+type Tell = dyn Fn(Severity, &str) + Send + Sync;
+
+impl Notices {
+    /// Calls `tell` for every notice.
+    pub fn to(tell: impl Fn(Severity, &str) + Send + Sync + 'static) -> Self {
+        Notices(Some(Arc::new(tell)))
+    }
+
+    /// Tells a warning.
+    pub(crate) fn warn(&self, text: fmt::Arguments<'_>) {
+        self.tell(Severity::Warning, text);
+    }
+
+    /// Tells a step.
+    pub(crate) fn debug(&self, text: fmt::Arguments<'_>) {
+        self.tell(Severity::Debug, text);
+    }
+
+    fn tell(&self, severity: Severity, text: fmt::Arguments<'_>) {
+        if let Some(tell) = &self.0 {
+            tell(severity, &text.to_string());
+        }
+    }
+}
+
+impl fmt::Debug for Notices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Notices(to a caller)" } else { "Notices(nowhere)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn notices_reach_the_caller() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&told);
+        let notices =
+            Notices::to(move |severity, text| into.lock().unwrap().push((severity, text.to_owned())));
+        notices.warn(format_args!("passed over {}", 1));
+        notices.debug(format_args!("step"));
+        let expect = [(Severity::Warning, "passed over 1".to_owned()), (Severity::Debug, "step".to_owned())];
+        assert_eq!(*told.lock().unwrap(), expect);
+        Notices::default().warn(format_args!("heard by nobody"));
+    }
+}

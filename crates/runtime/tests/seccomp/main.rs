@@ -1,0 +1,7 @@
+//! The seccomp compiler against an interpreter, libseccomp and the kernel.
+#![allow(clippy::unwrap_used)] // All of it is tests.
+
+mod differential;
+mod kernel;
+mod model;
+mod oracle;

@@ -1,0 +1,30 @@
+//! System calls that rustix lacks, and the rooted path resolver, behind safe signatures.
+//!
+//! The only crate of the workspace with `unsafe`. Every function states its man page, kernel version, privilege and
+//! errors. It never logs, never retries but on `EINTR`, and holds no state but the kernel's feature level.
+//!
+//! Whatever a clone child calls ([`clone`]) neither allocates nor takes a lock.
+#![allow(unsafe_code)]
+
+pub mod bpf;
+pub mod caps;
+pub mod clone;
+pub mod exec;
+pub mod fdpass;
+pub mod features;
+pub mod finale;
+pub mod keyring;
+pub mod mount;
+pub mod net;
+pub mod netlink;
+pub mod ns;
+pub mod path;
+pub mod process;
+pub mod sched;
+pub mod seal;
+pub mod seccomp;
+pub mod signal;
+pub mod syscall;
+pub mod tty;
+
+pub use rustix::io::Errno;

@@ -1,0 +1,73 @@
+#!/bin/sh
+# Builds the runtime and runs containers of two real root file systems through it, visibly. Needs root.
+set -eu
+cd "$(dirname "$0")/.."
+runtime=${GANTRY_RUNTIME:-target/x86_64-unknown-linux-gnu/release/gantry-runtime}
+runtime=$(readlink -f "$runtime")
+cache=.cache/rootfs
+state=$(mktemp -d /run/gantry-run.XXXXXX)
+trap 'rm -rf "$state"' EXIT
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+
+busybox_root() {
+    root=$cache/busybox/rootfs
+    [ -x "$root/bin/busybox" ] && return
+    mkdir -p "$root/bin" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
+    cp /bin/busybox "$root/bin/busybox"
+    for applet in $(/bin/busybox --list); do ln -sf busybox "$root/bin/$applet"; done
+    echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
+}
+debian_root() {
+    root=$cache/debian/rootfs
+    [ -e "$root/etc/debian_version" ] && return
+    say "debootstrap (once, cached in $cache)"
+    rm -rf "$root.part"
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | sort -u | head -n 1)
+    debootstrap --variant=minbase bookworm "$root.part" "$mirror" > /dev/null
+    mv "$root.part" "$root"
+}
+# bundle NAME JSON-ARGS [jq filter]
+bundle() {
+    dir=$cache/$1
+    rm -f "$dir/config.json"
+    "$runtime" spec --bundle "$dir"
+    jq --argjson args "$2" --arg cgroup "/gantry-run/$1" \
+        '.process.terminal = false | .process.args = $args | .linux.cgroupsPath = $cgroup'" ${3:-}" \
+        "$dir/config.json" > "$dir/config.new"
+    mv "$dir/config.new" "$dir/config.json"
+}
+g() { "$runtime" --root "$state" "$@"; }
+
+busybox_root
+debian_root
+say "$runtime"
+"$runtime" --version
+
+say "run: busybox, isolated"
+bundle busybox '["sh","-c","echo \"hello from $(hostname), pid $$, of:\"; ps; cat /proc/self/cgroup | head -n 2"]'
+g run --bundle $cache/busybox hello
+
+say "run: Debian, as an ordinary user, with limits"
+bundle debian '["sh","-c","cat /etc/debian_version; id; grep -E \"CapEff|NoNewPrivs\" /proc/self/status"]' \
+    '| .process.user = {uid: 1000, gid: 1000} | .linux.resources.pids.limit = 32'
+g run --bundle $cache/debian debian
+
+say "create, start, state, exec, pause, resume, kill, delete: Debian"
+bundle debian '["sleep","1000"]'
+g create --bundle $cache/debian --pid-file "$state/pid" life < /dev/null > /dev/null 2>&1
+g list
+g start life
+g exec life sh -c 'echo "exec in the container:"; cat /proc/1/cmdline | tr "\0" " "; echo'
+g pause life
+g state life | jq -c '{id, status, pid}'
+g resume life
+g kill life KILL
+g delete --force life
+g list
+
+say "a program that does not exist, a container that does not exist"
+bundle busybox '["nosuch"]'
+g run --bundle $cache/busybox broken || echo "exit status $?"
+g state nosuch || echo "exit status $?"
+rmdir /sys/fs/cgroup/*/gantry-run /sys/fs/cgroup/gantry-run 2>/dev/null || true
+say "done"

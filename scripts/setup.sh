@@ -1,0 +1,25 @@
+#!/bin/sh
+# Installs what building, running and testing need on Debian, and nothing when it is there already. Needs root.
+set -eu
+packages="busybox-static debootstrap gcc libc6-dev make git ca-certificates iproute2 procps uidmap jq
+runc crun conmon podman containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
+libseccomp-dev python3-seccomp"
+missing=""
+for package in $packages; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+echo "installing:$missing"
+# The daemons among them are started by the tests, with directories and sockets of their own.
+policy=/usr/sbin/policy-rc.d
+made=""
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' > "$policy"
+    chmod 755 "$policy"
+    made=yes
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086
+apt-get install -y -qq --no-install-recommends $missing
+if [ -n "$made" ]; then rm -f "$policy"; fi

@@ -1,0 +1,34 @@
+//! Automation of the workspace.
+#![forbid(unsafe_code)]
+
+mod gate;
+mod syscalls;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask <command>
+
+commands:
+  ci               the whole gate: formatting, tidy, lints, tests
+  tidy             the crate table, file sizes and other rules of the house
+  test             every test, with the skipped ones counted
+  syscall-tables   write the seccomp compiler's tables of system calls from Debian's kernel headers";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.split_first() {
+        Some((command, [])) if command == "ci" => gate::ci(),
+        Some((command, [])) if command == "tidy" => tidy::run(),
+        Some((command, [])) if command == "test" => gate::test(),
+        Some((command, rest)) if command == "syscall-tables" => syscalls::run(rest),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
