@@ -258,6 +258,7 @@ impl Making<'_> {
         if !(by_clone && joined == Joined::Unified) {
             cgroup.attach(pid, joined)?;
         }
+        crate::delegate::delegate(self.host, &self.bundle.spec, &cgroup)?;
         if plan.await_cgroup {
             conversation.say(Kind::Cgroup)?;
         }

@@ -35,6 +35,8 @@ pub enum Need {
     Ours,
     /// systemd as pid 1.
     Systemd,
+    /// AppArmor in force, and the program that loads its profiles.
+    AppArmor,
 }
 
 /// `CAP_SYS_RESOURCE`.
@@ -61,6 +63,10 @@ impl Need {
                 "needs the user gantry-test with subordinate ids (scripts/setup.sh)".into(),
             ),
             Self::Systemd => lacks(Path::new("/run/systemd/system").is_dir(), "needs systemd".into()),
+            Self::AppArmor => lacks(
+                Path::new("/sys/kernel/security/apparmor/profiles").exists() && on_path("apparmor_parser"),
+                "needs AppArmor".into(),
+            ),
             Self::Runc(..) | Self::Crun(..) | Self::Not(..) | Self::Ours => self.lacking_of_peer(),
         }
     }

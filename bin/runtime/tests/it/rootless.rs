@@ -187,7 +187,13 @@ fn delegated_cgroups_are_used() {
         c["linux"]["resources"] = json!({ "pids": { "limit": 20 } });
     });
     let container = runtime.container(&bundle);
-    let script = format!("echo $$ >{}/runner/cgroup.procs; exec \"$0\" \"$@\"", parent.display());
+    // Only root may move a process there; from then on it is the user's.
+    let script = format!(
+        "echo $$ >{}/runner/cgroup.procs; exec setpriv --reuid {} --regid {} --clear-groups \"$0\" \"$@\"",
+        parent.display(),
+        user.uid,
+        user.gid
+    );
     container.create_command(&[]).wrapped(["sh", "-c", &script]).run().ok();
     container.start().ok();
     assert_eq!(gantry_testkit::Cgroups::detect().read("pids", &bundle.cgroup(), "pids.max"), "20");
