@@ -1,8 +1,16 @@
-//! Giving a container its own cgroup: config-linux.md of runtime-spec v1.3.0, Cgroup ownership.
+//! Giving a container its own cgroup: config-linux.md of runtime-spec v1.3.0, Cgroup ownership; and crun's annotations
+//! for cgroups below a scope.
+//!
+//! ```text
+//! scope                                 systemd's
+//! └─ run.oci.systemd.subgroup           the container's, with its limits
+//!    └─ run.oci.delegate-cgroup         the payload's, which begins in it
+//! ```
 
-use gantry_cgroup::Cgroup;
+use gantry_cgroup::{Cgroup, Driver};
 use gantry_types::oci::{Mount, Spec};
 use rustix::fs::Uid;
+use rustix::process::Pid;
 
 use crate::error::Error;
 use crate::host::Host;
@@ -10,6 +18,27 @@ use crate::plan::namespaces::map_id;
 
 /// Where a container sees its cgroup.
 const CGROUP_MOUNT: &str = "/sys/fs/cgroup";
+
+/// crun's annotations. Engines that do not want them do not pass them on.
+const SUBGROUP: &str = "run.oci.systemd.subgroup";
+const DELEGATED: &str = "run.oci.delegate-cgroup";
+
+/// Takes the container into a cgroup below its scope, if the annotation names one.
+pub(crate) fn descend(spec: &Spec, cgroup: &mut Cgroup, pid: Pid) -> Result<(), Error> {
+    match spec.annotations.get(SUBGROUP).filter(|name| !name.is_empty()) {
+        Some(name) if matches!(cgroup.driver(), Driver::Systemd { .. }) => Ok(cgroup.descend(name, pid)?),
+        _ => Ok(()),
+    }
+}
+
+/// Puts the process into a cgroup that is its own to manage, if the annotation names one: below the root of its cgroup
+/// namespace, which is there already.
+pub(crate) fn give_below(spec: &Spec, cgroup: &Cgroup, pid: Pid) -> Result<(), Error> {
+    match spec.annotations.get(DELEGATED).filter(|name| !name.is_empty()) {
+        Some(name) => Ok(cgroup.give_below(name, pid, host_user(spec).map(Uid::from_raw))?),
+        None => Ok(()),
+    }
+}
 
 /// Gives the cgroup to the host's user behind the user of the process, where the specification allows it. runc does so
 /// with the systemd driver only; the specification knows no drivers.
@@ -27,18 +56,23 @@ pub(crate) fn delegate(host: &Host, spec: &Spec, cgroup: &Cgroup) -> Result<(), 
 /// The owner on the host, of a cgroup that the container may write to and sees nothing beside.
 fn owner(spec: &Spec) -> Option<u32> {
     let linux = spec.linux.as_ref()?;
-    let namespace = |kind: &str| linux.namespaces.iter().find(|namespace| namespace.type_ == kind);
-    let of_its_own = namespace("cgroup")?.path.is_empty();
+    let namespace = linux.namespaces.iter().find(|namespace| namespace.type_ == "cgroup")?;
+    let of_its_own = namespace.path.is_empty();
     if !of_its_own || !spec.mounts.iter().any(is_writable_cgroup) {
         return None;
     }
+    host_user(spec)
+}
+
+/// The user of the process on the host, unless it is root anyway.
+fn host_user(spec: &Spec) -> Option<u32> {
+    let linux = spec.linux.as_ref()?;
     let user = spec.process.as_ref().map_or(0, |process| process.user.uid);
-    match namespace("user") {
-        // Root's it is already.
-        None => Some(user).filter(|user| *user != 0),
+    if linux.namespaces.iter().any(|namespace| namespace.type_ == "user") {
         // A joined one may come without mappings: nobody knows the owner then.
-        Some(_) => map_id(&linux.uid_mappings, user),
+        return map_id(&linux.uid_mappings, user);
     }
+    Some(user).filter(|user| *user != 0)
 }
 
 fn is_writable_cgroup(mount: &Mount) -> bool {

@@ -180,6 +180,56 @@ fn the_payload_may_make_cgroups_in_its_scope() {
     assert_eq!(runtime.run(&bundle).ok().text(), "made");
 }
 
+/// A bundle with crun's annotations for cgroups below its scope.
+fn with_groups_below(bundle: Bundle) -> Bundle {
+    bundle.namespace("cgroup", None).edit(|c| {
+        c["annotations"] = json!({ "run.oci.systemd.subgroup": "box", "run.oci.delegate-cgroup": "payload" });
+        c["linux"]["resources"]["pids"] = json!({ "limit": 42 });
+        for mount in c["mounts"].as_array_mut().unwrap() {
+            if mount["destination"] == "/sys/fs/cgroup" {
+                mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
+            }
+        }
+    })
+}
+
+#[test]
+fn cgroups_below_the_scope_are_the_container_and_its_payload() {
+    require!(Need::Ours, Need::Systemd, Need::CgroupV2);
+    let runtime = runtime();
+    let (bundle, scope) = in_slice("system.slice");
+    let bundle = with_groups_below(bundle.userns().sleeping());
+    let container = runtime.running(&bundle);
+    let expected = Path::new(ROOT).join("system.slice").join(&scope).join("box/payload");
+    assert_eq!(cgroup_of(&container), expected);
+    let limited = expected.parent().unwrap();
+    assert_eq!(read(limited, "pids.max"), "42");
+    assert_eq!(read(&expected, "pids.max"), "max");
+    assert_eq!(container.sh("cat /proc/1/cgroup; cat /sys/fs/cgroup/pids.max"), "0::/payload\n42");
+    container.sh("mkdir /sys/fs/cgroup/payload/own && echo 1 >/sys/fs/cgroup/payload/own/cgroup.procs");
+    container.command("update", &["--pids-limit", "40"]).run().ok();
+    assert_eq!(read(limited, "pids.max"), "40");
+    container.command("pause", &[]).run().ok();
+    assert!(read(limited, "cgroup.events").contains("frozen 1"));
+    container.command("resume", &[]).run().ok();
+    container.delete_force().ok();
+    until_true("the scope to go", || !limited.exists() && property(&scope, "LoadState") == "not-found");
+}
+
+#[test]
+fn cgroups_below_the_scope_stay_below_it() {
+    require!(Need::Ours, Need::Systemd, Need::CgroupV2);
+    let runtime = runtime();
+    for annotation in ["run.oci.systemd.subgroup", "run.oci.delegate-cgroup"] {
+        for name in ["..", "../x", "a/b"] {
+            let (bundle, _) = in_slice("system.slice");
+            let bundle = bundle.edit(|c| c["annotations"] = json!({ annotation: name }));
+            runtime.container(&bundle).create().fails();
+            assert!(runtime.leftovers().is_empty(), "{annotation} {name}");
+        }
+    }
+}
+
 #[test]
 fn an_ordinary_user_has_scopes_of_its_own_manager() {
     require!(Need::Systemd, Need::CgroupV2, Need::Root, Need::User);
