@@ -234,7 +234,6 @@ impl Making<'_> {
         let linux = self.bundle.spec.linux.as_ref();
         let rare = Rare::prepare(&plan, &record.rootfs.clone(), linux, &mut record)?;
         self.dir.write_first(&record)?;
-        self.dir.keep_config(&self.bundle.text)?;
         let notify = self.listen_for_readiness(&mut plan)?;
         self.failpoint("record")?;
         if self.until == Until::Started {
@@ -273,6 +272,11 @@ impl Making<'_> {
         record.cgroup = Some(cgroup.record());
         conversation.set_oom_score()?;
         rare.give(&plan, &net_devices, record.pid)?;
+        // From here to its answer the child is busy with its mounts: what need not be there before is done meanwhile. Hooks
+        // in the child wait for their states.
+        confine(&cgroup, Phase::DuringSetup)?;
+        self.dir.keep_config(&self.bundle.text)?;
+        self.dir.prepare(&record)?;
         self.send_hook_states(&conversation, &plan, &record)?;
         let mut answers = Answering {
             request: self.request,
@@ -302,7 +306,7 @@ impl Making<'_> {
         mut conversation: Conversation<'_>,
         record: &Record,
     ) -> Result<Child, Error> {
-        self.dir.write(record)?;
+        self.dir.publish()?;
         self.failpoint("written")?;
         // crun's annotation, for engines that know no flag for it.
         let annotated = || record.annotations.get("run.oci.pidfd_receiver").map(std::path::Path::new);

@@ -25,6 +25,7 @@ mod mount_attributes;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod old_kernel;
 mod pause;
 mod process;
 mod rootless;

@@ -25,9 +25,12 @@ pub(crate) const DEFAULT_CPU_PERIOD_US: u64 = 100_000;
 /// When limits are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Before a process is in the cgroup: what must never be missing (devices, the number of tasks) and what a
-    /// process needs in order to enter (CPUs, real-time budget).
+    /// Before a process is in the cgroup: what must never be missing (the number of tasks) and what a process needs in
+    /// order to enter (CPUs, real-time budget).
     BeforeClone,
+    /// While the runtime's own code sets the container up in the process, before anything else runs there: the devices.
+    /// The kernel takes a quarter of a millisecond to check and compile their program, which nobody has to wait for.
+    DuringSetup,
     /// When the container is set up, before its payload runs: what would slow down or kill the set-up.
     BeforeStart,
     /// On a running container: all of it. Devices only if there are rules.
@@ -37,8 +40,8 @@ pub enum Phase {
 impl Cgroup {
     /// Applies the limits of a phase.
     ///
-    /// With the systemd driver there is no cgroup before [`Cgroup::attach`]: `BeforeClone` does nothing, and
-    /// `BeforeStart` does all.
+    /// With the systemd driver there is no cgroup before [`Cgroup::attach`]: `BeforeClone` and `DuringSetup` do nothing,
+    /// and `BeforeStart` does all.
     ///
     /// # Errors
     /// Every error names the field. `InvalidArgument` for a value that makes no sense, `Unimplemented` where the
@@ -57,21 +60,25 @@ impl Cgroup {
         if phase == Phase::Update {
             self.complete_bandwidth(&mut resources);
         }
-        if matches!(self.driver, Driver::Systemd { .. }) && phase != Phase::BeforeClone {
+        let by_systemd = matches!(self.driver, Driver::Systemd { .. });
+        if by_systemd && matches!(phase, Phase::BeforeClone | Phase::DuringSetup) {
+            return Ok(());
+        }
+        if by_systemd {
             self.apply_by_systemd(&mut resources, phase)?;
         }
-        let first = phase != Phase::BeforeStart || matches!(self.driver, Driver::Systemd { .. });
-        let second = phase != Phase::BeforeClone;
-        if first {
-            if phase != Phase::Update || !resources.devices.is_empty() {
-                self.apply_devices(&resources.devices)?;
-            }
+        let all = by_systemd || phase == Phase::Update;
+        let devices = phase != Phase::Update || !resources.devices.is_empty();
+        if devices && (all || phase == Phase::DuringSetup) {
+            self.apply_devices(&resources.devices)?;
+        }
+        if all || phase == Phase::BeforeClone {
             match self.mode {
                 Mode::V2 => v2::before_clone(self, &resources)?,
                 _ => v1::before_clone(self, &resources)?,
             }
         }
-        if second {
+        if all || phase == Phase::BeforeStart {
             match self.mode {
                 Mode::V2 => v2::before_start(self, &resources)?,
                 _ => v1::before_start(self, &resources, phase)?,

@@ -29,7 +29,7 @@ fn v1_list_is_what_was_asked() -> Outcome {
         skip!("cgroup v2 has no list");
     }
     let scratch = Scratch::new(&Resources::default());
-    scratch.cgroup.apply(&resources(KMSG), Phase::BeforeClone).unwrap();
+    scratch.cgroup.apply(&resources(KMSG), Phase::DuringSetup).unwrap();
     let mut list: Vec<String> =
         scratch.read(Controller::Devices, "devices.list").lines().map(str::to_owned).collect();
     list.sort();
@@ -65,7 +65,7 @@ fn confined(hierarchy: &Hierarchy) -> Outcome {
     let opens =
         |scratch: &mut Scratch| [&null, &kmsg].map(|path| scratch.outcome_of(&format!("open {path}")));
     assert_eq!(opens(&mut scratch), [0, 0], "before there are rules");
-    scratch.cgroup.apply(&Resources::default(), Phase::BeforeClone).unwrap();
+    scratch.cgroup.apply(&Resources::default(), Phase::DuringSetup).unwrap();
     assert_eq!(opens(&mut scratch), [0, EPERM], "the standard devices");
     scratch.cgroup.apply(&resources(KMSG), Phase::Update).unwrap();
     assert_eq!(opens(&mut scratch), [0, 0], "one more");
@@ -90,7 +90,7 @@ fn programs_of(scratch: &Scratch) -> Vec<u32> {
 fn programs_are_replaced_not_added() -> Outcome {
     let Some(unified) = unified_hierarchy() else { skip!("no unified hierarchy") };
     let scratch = Scratch::on(&unified, &Resources::default());
-    scratch.cgroup.apply(&resources(r#"{"devices":[{"allow":true}]}"#), Phase::BeforeClone).unwrap();
+    scratch.cgroup.apply(&resources(r#"{"devices":[{"allow":true}]}"#), Phase::DuringSetup).unwrap();
     assert!(programs_of(&scratch).is_empty(), "nothing to enforce, no program");
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3 {
@@ -114,7 +114,7 @@ fn the_kernel_takes_a_long_program() -> Outcome {
         })
         .collect();
     let json = format!(r#"{{"devices":[{}]}}"#, rules.join(","));
-    scratch.cgroup.apply(&resources(&json), Phase::BeforeClone).unwrap();
+    scratch.cgroup.apply(&resources(&json), Phase::DuringSetup).unwrap();
     assert_eq!(programs_of(&scratch).len(), 1);
     Outcome::Passed
 }
