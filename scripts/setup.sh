@@ -3,7 +3,7 @@
 set -eu
 packages="busybox-static debootstrap gcc libc6-dev make git ca-certificates iproute2 procps uidmap jq
 runc crun conmon podman containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
-libseccomp-dev python3-seccomp"
+libseccomp-dev python3-seccomp mmdebstrap"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

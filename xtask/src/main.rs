@@ -4,6 +4,7 @@
 mod gate;
 mod syscalls;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -13,6 +14,8 @@ commands:
   ci               the whole gate: formatting, tidy, lints, tests
   tidy             the crate table, file sizes and other rules of the house
   test             every test, with the skipped ones counted
+  conformance-vm   the tests of cgroups and of the runtime in a virtual machine
+  smoke-vm         a short selection of them
   syscall-tables   write the seccomp compiler's tables of system calls from Debian's kernel headers";
 
 fn main() -> ExitCode {
@@ -21,6 +24,8 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "ci" => gate::ci(),
         Some((command, [])) if command == "tidy" => tidy::run(),
         Some((command, [])) if command == "test" => gate::test(),
+        Some((command, [])) if command == "conformance-vm" => vm::conformance(),
+        Some((command, [])) if command == "smoke-vm" => vm::smoke(),
         Some((command, rest)) if command == "syscall-tables" => syscalls::run(rest),
         _ => Err(USAGE.into()),
     };

@@ -257,6 +257,8 @@ impl Making<'_> {
         if !(by_clone && joined == Joined::Unified) {
             cgroup.attach(pid, joined)?;
         }
+        crate::delegate::descend(&self.bundle.spec, &mut cgroup, pid)?;
+        crate::delegate::delegate(self.host, &self.bundle.spec, &cgroup)?;
         if plan.await_cgroup {
             conversation.say(Kind::Cgroup)?;
         }
@@ -289,6 +291,7 @@ impl Making<'_> {
         let console = answers.console;
         self.failpoint("ready")?;
         confine(&cgroup, Phase::BeforeStart)?;
+        crate::delegate::give_below(&self.bundle.spec, &cgroup, pid)?;
         let child = self.finish(cgroup, conversation, &record)?;
         rare.keep();
         Ok(Created { child, console, notify })

@@ -35,6 +35,8 @@ pub enum Need {
     Ours,
     /// systemd as pid 1.
     Systemd,
+    /// AppArmor in force, and the program that loads its profiles.
+    AppArmor,
     /// At least this version of Linux, as the runtime is told to see it (`GANTRY_KERNEL_FEATURES`).
     Kernel(u32, u32),
 }
@@ -64,6 +66,10 @@ impl Need {
             ),
             Self::Kernel(a, b) => lacks(kernel() >= (a, b), format!("needs Linux {a}.{b}")),
             Self::Systemd => lacks(Path::new("/run/systemd/system").is_dir(), "needs systemd".into()),
+            Self::AppArmor => lacks(
+                Path::new("/sys/kernel/security/apparmor/profiles").exists() && on_path("apparmor_parser"),
+                "needs AppArmor".into(),
+            ),
             Self::Runc(..) | Self::Crun(..) | Self::Not(..) | Self::Ours => self.lacking_of_peer(),
         }
     }

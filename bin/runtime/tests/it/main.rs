@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod apparmor;
 mod cgroups;
 mod checkpoint;
 mod devices;
@@ -31,6 +32,7 @@ mod rootless;
 mod seccomp;
 mod seccomp_notify;
 mod spec;
+mod systemd;
 mod terminal;
 mod update;
 mod userns;

@@ -11,6 +11,7 @@ use gantry_types::oci::Resources;
 use rustix::io::Errno;
 
 use crate::cgroup::Cgroup;
+use crate::controller::Controller;
 use crate::dir::{Dir, Text};
 use crate::error::LimitError;
 use crate::hierarchy::Mode;
@@ -56,6 +57,9 @@ impl Cgroup {
             return Ok(());
         }
         let mut resources = std::borrow::Cow::Borrowed(resources);
+        if phase == Phase::Update {
+            self.complete_bandwidth(&mut resources);
+        }
         let by_systemd = matches!(self.driver, Driver::Systemd { .. });
         if by_systemd && matches!(phase, Phase::BeforeClone | Phase::DuringSetup) {
             return Ok(());
@@ -81,6 +85,38 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+}
+
+impl Cgroup {
+    /// Adds the present quota to an update of the period alone, and the other way round: `cpu.max` takes both, and so
+    /// does systemd. Without it an update of the period would lift the quota.
+    fn complete_bandwidth(&self, resources: &mut std::borrow::Cow<'_, Resources>) {
+        let Some(cpu) = &resources.cpu else { return };
+        let (quota, period) = (cpu.quota.unwrap_or(0), cpu.period.unwrap_or(0));
+        if (quota == 0) == (period == 0) {
+            return;
+        }
+        let Some((present_quota, present_period)) = self.bandwidth() else { return };
+        let Some(cpu) = &mut resources.to_mut().cpu else { return };
+        if quota == 0 {
+            cpu.quota = Some(present_quota);
+        } else {
+            cpu.period = Some(present_period);
+        }
+    }
+
+    /// The present quota, -1 for none, and period in microseconds, where the kernel tells them.
+    fn bandwidth(&self) -> Option<(i64, u64)> {
+        let dir = self.node(Controller::Cpu)?.dir().ok()?;
+        if self.mode != Mode::V2 {
+            let quota = dir.read("cpu.cfs_quota_us").ok()?.trim_ascii().parse().ok()?;
+            return Some((quota, dir.read("cpu.cfs_period_us").ok()?.trim_ascii().parse().ok()?));
+        }
+        let text = dir.read("cpu.max").ok()?;
+        let (quota, period) = text.trim_ascii().split_once(' ')?;
+        let quota = if quota == "max" { -1 } else { quota.parse().ok()? };
+        Some((quota, period.parse().ok()?))
     }
 }
 
