@@ -111,6 +111,14 @@ pub(crate) fn test() -> Result<(), Box<dyn Error>> {
         total.failed += counts.failed;
         all_skipped += skipped.len();
     }
+    // What this host lacks is looked at in a virtual machine.
+    let begin = Instant::now();
+    let smoke = crate::vm::smoke();
+    well &= smoke.is_ok();
+    summary.push(match smoke {
+        Ok(line) => format!("{line}, {} s", begin.elapsed().as_secs()),
+        Err(error) => error.to_string(),
+    });
     summary.iter().for_each(|line| println!("{line}"));
     println!("{} passed, {} failed, {all_skipped} skipped", total.passed, total.failed);
     if well { Ok(()) } else { Err("tests failed".into()) }

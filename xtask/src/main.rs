@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "tidy" => tidy::run(),
         Some((command, [])) if command == "test" => gate::test(),
         Some((command, [])) if command == "conformance-vm" => vm::conformance(),
-        Some((command, [])) if command == "smoke-vm" => vm::smoke(),
+        Some((command, [])) if command == "smoke-vm" => vm::smoke().map(drop),
         Some((command, rest)) if command == "syscall-tables" => syscalls::run(rest),
         _ => Err(USAGE.into()),
     };
