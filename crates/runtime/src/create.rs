@@ -248,7 +248,8 @@ impl Making<'_> {
             |cgroup: &Cgroup, phase| cgroup.apply(resources, phase).map_err(gantry_cgroup::Error::from);
         confine(&cgroup, Phase::BeforeClone)?;
         let by_clone = cgroup.mode() == Mode::V2 && cgroup.clone_target().is_some();
-        plan.await_cgroup = !by_clone && !cgroup_spec.targets.is_empty();
+        // What an intermediate process says of the child must come before what the child says.
+        plan.await_cgroup = plan.namespaces.intermediate || !by_clone && !cgroup_spec.targets.is_empty();
         let (mut conversation, joined) = self.clone_into(&plan, &cgroup)?;
         self.failpoint("clone")?;
         // Early, because the first move after a pause takes the kernel 5 to 18 ms, in which the child does the rest.

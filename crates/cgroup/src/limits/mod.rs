@@ -28,8 +28,9 @@ pub enum Phase {
     /// Before a process is in the cgroup: what must never be missing (the number of tasks) and what a process needs in
     /// order to enter (CPUs, real-time budget).
     BeforeClone,
-    /// While the runtime's own code sets the container up in the process, before anything else runs there: the devices.
-    /// The kernel takes a quarter of a millisecond to check and compile their program, which nobody has to wait for.
+    /// While the runtime's own code sets the container up in the process, before anything else runs there: on cgroup v2
+    /// the devices. The kernel takes a quarter of a millisecond to check and compile their program, which nobody has to
+    /// wait for. On v1, where all are forbidden before some are allowed, the set-up would meet that: they come first.
     DuringSetup,
     /// When the container is set up, before its payload runs: what would slow down or kill the set-up.
     BeforeStart,
@@ -69,7 +70,8 @@ impl Cgroup {
         }
         let all = by_systemd || phase == Phase::Update;
         let devices = phase != Phase::Update || !resources.devices.is_empty();
-        if devices && (all || phase == Phase::DuringSetup) {
+        let theirs = if self.mode == Mode::V2 { Phase::DuringSetup } else { Phase::BeforeClone };
+        if devices && (all || phase == theirs) {
             self.apply_devices(&resources.devices)?;
         }
         if all || phase == Phase::BeforeClone {
