@@ -15,13 +15,13 @@ guest='
 mkdir -p /run/bench/rootfs/bin && cd /run/bench
 cp /bin/busybox rootfs/bin/ && ln -s busybox rootfs/bin/sleep
 runc spec
-sed -i "s/\"terminal\": true/\"terminal\": false/; s/\"sh\"/\"sleep\", \"1000\"/" config.json
+sed -i "s/\"terminal\": true/\"terminal\": false/; s/\"sh\"/\"sleep\", \"1000\"/; s#\"path\": \"rootfs\"#\"path\": \"/run/bench/rootfs\"#" config.json
 since() { echo $(( (${EPOCHREALTIME/./} - $1) )); }
 round() { # RUNTIME NAME
     sed "s#\"linux\": {#\"linux\": {\"cgroupsPath\": \"system.slice:bench:$2\",#" config.json > next && mkdir -p "b-$2"
-    mv next "b-$2/config.json" && ln -sfn ../rootfs "b-$2/rootfs"
+    mv next "b-$2/config.json"
     begin=${EPOCHREALTIME/./}
-    "$1" --systemd-cgroup create --bundle "b-$2" "$2" < /dev/null > /dev/null 2> "log-$2" || cat "log-$2"
+    "$1" --systemd-cgroup create --bundle "b-$2" "$2" < /dev/null > /dev/null 2> "log-$2" || { cat "log-$2" >&2; exit 1; }
     "$1" start "$2"
     whole=$(since "$begin")
     begin=${EPOCHREALTIME/./}
@@ -32,7 +32,7 @@ for i in $(seq ROUNDS); do
     for name in runc gantry-runtime; do
         program=$name
         [ $name = runc ] || program=/host/$name
-        round $program "$name-$i" >> "times-$name"
+        round $program "$name-$i" >> "times-$name" || exit 1
     done
 done
 median() { awk -v column="$2" "{print \$column}" "times-$1" | sort -n | awk "{all[NR] = \$1} END {print all[int((NR + 1) / 2)]}"; }

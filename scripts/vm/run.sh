@@ -28,6 +28,9 @@ while [ $# -gt 0 ]; do
 done
 [ -e "$vm/ready" ] || { echo "there is no virtual machine in $vm: run scripts/vm/setup.sh" >&2; exit 125; }
 
+exec 9< "$vm/lock"
+flock --shared 9
+
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/gantry-vm.XXXXXX")
 daemons=()
 clean() {

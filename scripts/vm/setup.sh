@@ -16,11 +16,14 @@ busybox-static,uidmap,apparmor,runc,crun,criu,ca-certificates"
 
 mkdir -p "$vm"
 vm=$(readlink -f "$vm")
-exec 9> "$vm/lock"
-flock 9
 # The scripts decide what is built, so a change of them builds it anew.
 stamp=$(cat "$here/setup.sh" "$here"/guest/* | sha256sum | cut -d' ' -f1)
-[ "$(cat "$vm/ready" 2> /dev/null)" = "$stamp" ] && exit 0
+is_ready() { [ "$(cat "$vm/ready" 2> /dev/null)" = "$stamp" ]; }
+is_ready && exit 0
+# Not under a machine that runs, nor twice at once.
+exec 9> "$vm/lock"
+flock 9
+is_ready && exit 0
 
 [ "$(id -u)" = 0 ] || { echo "the virtual machine is built by root" >&2; exit 1; }
 command -v mmdebstrap > /dev/null || { echo "mmdebstrap is missing: scripts/setup.sh installs it" >&2; exit 1; }
