@@ -230,7 +230,7 @@ impl Making<'_> {
         self.failpoint("state")?;
         let mut record = Record::new(self.id, self.bundle, rootfs, exec);
         // Whoever kills us from here on leaves a record of the cgroup, by which it can be removed.
-        record.cgroup = Some(record_of(cgroup_spec));
+        record.cgroup = Some(cgroup_spec.record());
         let linux = self.bundle.spec.linux.as_ref();
         let rare = Rare::prepare(&plan, &record.rootfs.clone(), linux, &mut record)?;
         self.dir.write_first(&record)?;
@@ -360,28 +360,6 @@ impl Making<'_> {
             crate::hook::state_file(record, Status::Created)?,
         ];
         conversation.send_hook_states(&states)
-    }
-}
-
-/// The record of a cgroup that is yet to be made.
-pub(crate) fn record_of(spec: &CgroupSpec) -> gantry_cgroup::CgroupRecord {
-    let mut paths = std::collections::BTreeMap::new();
-    for target in &spec.targets {
-        let path = target.mount.join(&target.path);
-        for controller in target.controllers.iter() {
-            paths.insert(controller.as_str().to_owned(), path.clone());
-        }
-        if target.controllers.is_unified() {
-            paths.insert(String::new(), path);
-        }
-    }
-    gantry_cgroup::CgroupRecord {
-        mode: spec.mode,
-        driver: spec.driver,
-        rootless: spec.rootless,
-        paths,
-        unified_mount: spec.targets.last().map(|target| target.mount.clone()).unwrap_or_default(),
-        unit: spec.unit.clone(),
     }
 }
 

@@ -23,6 +23,8 @@ const RECORD_FILE: &str = "state.json";
 const RECORD_TEMPORARY: &str = ".state.json.new";
 /// The largest record that is read, in bytes: it holds the annotations and hooks of a configuration.
 const MAX_RECORD_BYTES: u64 = crate::config::MAX_CONFIG_BYTES;
+/// A name in the state directory that is no container's: the compiled filters are below it.
+const RESERVED: &str = ".cache";
 /// How many entries of the state directory `list` reads at most.
 const MAX_CONTAINERS: usize = 65_536;
 
@@ -170,6 +172,9 @@ impl StateDir {
     /// # Errors
     /// AlreadyExists; what mkdir(2) gives.
     pub(crate) fn create(host: &Host, id: &ContainerId) -> Result<Self, Error> {
+        if id.as_str() == RESERVED {
+            return Err(Error::config("id", format!("{RESERVED:?} is a name of the state directory's own")));
+        }
         let path = host.root.join(id.as_str());
         let mode = Mode::from_raw_mode(0o711);
         let made = match mkdirat(CWD, &path, mode) {
@@ -342,7 +347,7 @@ pub fn ids(host: &Host) -> Result<Vec<ContainerId>, Error> {
         }
         let name = entry.file_name();
         let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
-        if let Some(Ok(id)) = name.to_str().filter(|name| is_dir && !name.starts_with('.')).map(str::parse) {
+        if let Some(Ok(id)) = name.to_str().filter(|name| is_dir && *name != RESERVED).map(str::parse) {
             found.push(id);
         }
     }

@@ -26,6 +26,18 @@ fn list_as_table_has_the_columns_of_runc() {
 }
 
 #[test]
+fn ids_that_begin_with_a_dot_are_listed_and_the_runtimes_own_is_refused() {
+    require!(Need::Ours);
+    let runtime = Runtime::new();
+    let bundle = Bundle::docker().sleeping();
+    runtime.run_named(&bundle, ".hidden", &["--detach"]).run().ok();
+    assert_eq!(runtime.command(["list", "--quiet"]).run().ok().text(), ".hidden");
+    runtime.command(["delete", "--force", ".hidden"]).run().ok();
+    runtime.run_named(&bundle, ".cache", &["--detach"]).run().fails();
+    assert!(runtime.list().is_empty());
+}
+
+#[test]
 fn list_quiet_prints_ids_alone() {
     let runtime = Runtime::new();
     let (one, two) = (Bundle::new().sleeping(), Bundle::new().sleeping());

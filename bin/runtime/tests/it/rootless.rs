@@ -48,6 +48,20 @@ fn the_whole_life_of_a_container_works() {
 }
 
 #[test]
+fn clocks_can_be_shifted() {
+    require!(Need::Root, Need::User, Need::File("/proc/self/timens_offsets"), Need::Runc(1, 2));
+    let user = User::find().unwrap();
+    let runtime = Runtime::rootless(&user);
+    let bundle = Bundle::rootless(&user).namespace("time", None).args(["cat", "/proc/self/timens_offsets"]);
+    let bundle = bundle.edit(|c| c["linux"]["timeOffsets"] = json!({ "boottime": { "secs": 7000 } }));
+    let output = runtime.run(&bundle).ok();
+    assert!(
+        output.text().lines().any(|line| line.split_whitespace().eq(["boottime", "7000", "0"])),
+        "{output}"
+    );
+}
+
+#[test]
 fn the_process_is_the_user_on_the_host() {
     require!(Need::Root, Need::User);
     let user = User::find().unwrap();

@@ -18,7 +18,7 @@ use super::{DESCRIPTORS_FILE, mounts};
 use crate::build::{self, Built, Choices};
 use crate::config::Bundle;
 use crate::create::{
-    CreateRequest, cgroup_features, check_console, deliver_console, record_of, resolve, write_pid_file,
+    CreateRequest, cgroup_features, check_console, deliver_console, resolve, write_pid_file,
 };
 use crate::error::Error;
 use crate::foreground::Foreground;
@@ -83,7 +83,7 @@ impl Restoring<'_> {
         let plan =
             built.plan.rootfs.as_ref().ok_or_else(|| Error::config("root", "a container needs a root"))?;
         let mut record = Record::new(self.id, self.bundle, built.rootfs.clone(), built.exec.clone());
-        record.cgroup = Some(record_of(cgroup_spec));
+        record.cgroup = Some(cgroup_spec.record());
         self.dir.write(&record)?;
         self.dir.keep_config(&self.bundle.text)?;
         let images = open_images(&self.options.image.images)?;

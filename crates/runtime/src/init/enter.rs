@@ -6,7 +6,7 @@ use gantry_sys::{Errno, keyring, net, ns, process};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{At, Fault, Init, Step};
-use crate::plan::namespaces::{NEWCGROUP, NEWNET, NEWNS, NEWTIME, NEWUSER, already_inside};
+use crate::plan::namespaces::{NEWCGROUP, NEWNET, NEWNS, NEWPID, NEWTIME, NEWUSER, already_inside};
 use crate::sync::Kind;
 
 impl Init<'_> {
@@ -94,14 +94,28 @@ impl Init<'_> {
     /// Makes a time namespace, has its offsets set while nobody is in it, and enters it.
     fn enter_time_namespace(&self) -> Result<(), Fault> {
         ns::unshare(NEWTIME).at(Step::Unshare)?;
-        if !self.plan.namespaces.time_offsets.is_empty() {
-            self.tell(Kind::NeedTimeOffsets)?;
-            self.wait_for(Kind::TimeOffsets)?;
+        let namespaces = &self.plan.namespaces;
+        if !namespaces.time_offsets.is_empty() {
+            // An ordinary user may not write to a process that cannot be dumped. With nobody else in its user and pid
+            // namespaces it can be dumped for as long as it writes to itself.
+            if namespaces.new & NEWUSER != 0 && namespaces.new & NEWPID != 0 {
+                process::set_dumpable(true).at(Step::TimeOffsets)?;
+                write_time_offsets(&namespaces.time_offsets).at(Step::TimeOffsets)?;
+                process::set_dumpable(false).at(Step::TimeOffsets)?;
+            } else {
+                self.tell(Kind::NeedTimeOffsets)?;
+                self.wait_for(Kind::TimeOffsets)?;
+            }
         }
         let path = c"/proc/self/ns/time_for_children";
         let fd = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).at(Step::TimeOffsets)?;
         ns::setns(fd.as_fd(), NEWTIME).at(Step::TimeOffsets)
     }
+}
+
+fn write_time_offsets(text: &str) -> Result<(), Errno> {
+    let file = openat(CWD, c"/proc/self/timens_offsets", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, text.as_bytes()).map(drop)
 }
 
 /// A session keyring of the container's own, which its user may read and search, as runc has it.
