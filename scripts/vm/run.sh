@@ -4,7 +4,7 @@
 #   run.sh [--systemd] [--memory MIB] [--cpus N] [--seconds N] [--share DIRECTORY] [--kernel OPTIONS] -- COMMAND...
 #
 #   --systemd    systemd is the first process (10 s to start); else a shell script that only mounts what is needed (5 s)
-#   --seconds    how long the machine may live, 300 by default
+#   --seconds    how long the command may take, 300 by default
 #   --share      a directory of the host, read-only at /host
 #   --kernel     more of the kernel's command line
 # The root file system is a copy-on-write one of this run alone. Without KVM everything takes 10 to 20 times longer than
@@ -12,6 +12,8 @@
 set -u
 here=$(dirname "$(readlink -f "$0")")
 vm=$(readlink -f "${GANTRY_VM_DIR:-$here/../../.cache/vm}")
+# Ten times what an idle host needs.
+BOOT_SECONDS=120
 mode=plain memory=2048 cpus=2 seconds=300 share="" kernel=""
 while [ $# -gt 0 ]; do
     case $1 in
@@ -33,15 +35,19 @@ flock --shared 9
 
 work=$(mktemp -d "${TMPDIR:-/var/tmp}/gantry-vm.XXXXXX")
 daemons=()
-clean() {
+stop() {
     for daemon in "${daemons[@]}"; do kill "$daemon" 2> /dev/null; done
     wait
+    daemons=()
+}
+clean() {
+    stop
     [ -n "${GANTRY_VM_KEEP-}" ] || rm -rf --one-file-system "$work"
 }
 trap clean EXIT
 trap 'exit 130' INT TERM
 mkdir "$work/exchange"
-printf '%s\n' "$*" > "$work/exchange/command"
+printf ': > /exchange/started\n%s\n' "$*" > "$work/exchange/command"
 : > "$work/exchange/output"
 truncate --size 64M "$work/disk"
 
@@ -50,10 +56,10 @@ libraries=$vm/tools/usr/lib/x86_64-linux-gnu
 of_tools() {
     exec "$vm/tools/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/pulseaudio" "$vm/tools/usr/$@"
 }
-machine=()
 serve() { # TAG DIRECTORY [OPTION...]
     tag=$1 directory=$2
     shift 2
+    rm -f "$work/$tag.socket"
     # The limit of descriptors stays: raising it needs CAP_SYS_RESOURCE.
     (of_tools libexec/virtiofsd --socket-path "$work/$tag.socket" --shared-dir "$directory" --sandbox none \
         --rlimit-nofile 0 --xattr "$@") > "$work/$tag.log" 2>&1 &
@@ -61,32 +67,48 @@ serve() { # TAG DIRECTORY [OPTION...]
     for _ in $(seq 100); do [ -S "$work/$tag.socket" ] && break; sleep 0.05; done
     machine+=(-chardev "socket,id=$tag,path=$work/$tag.socket" -device "vhost-user-fs-pci,chardev=$tag,tag=$tag")
 }
-serve root "$vm/root" --readonly --cache always
-serve exchange "$work/exchange" --cache auto
-[ -z "$share" ] || serve host "$share" --readonly --cache always
-
 accelerator=(-accel "tcg,thread=multi,tb-size=512" -cpu "max,la57=off")
 [ -z "${GANTRY_VM_KVM-}" ] || accelerator=(-accel kvm -cpu host)
 image=$(find "$vm/root/boot" -name 'vmlinuz-*' | sort -V | tail -n 1)
-(of_tools bin/qemu-system-x86_64 -L "$vm/tools/usr/share/qemu" -L "$vm/tools/usr/share/seabios" \
-    -machine q35 "${accelerator[@]}" -m "$memory" -smp "$cpus" \
-    -object "memory-backend-memfd,id=ram,size=${memory}M,share=on" -numa node,memdev=ram \
-    -nodefaults -no-user-config -nographic -no-reboot -serial "file:$work/console" \
-    -device virtio-rng-pci -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" "${machine[@]}" \
-    -kernel "$image" -append "root=root rootfstype=virtiofs ro init=/sbin/init.gantry console=ttyS0 panic=-1 quiet \
-loglevel=3 mitigations=off random.trust_cpu=on tsc=reliable gantry.mode=$mode systemd.unit=gantry-vm.target \
+start() {
+    machine=()
+    serve root "$vm/root" --readonly --cache always
+    serve exchange "$work/exchange" --cache auto
+    [ -z "$share" ] || serve host "$share" --readonly --cache always
+    (of_tools bin/qemu-system-x86_64 -L "$vm/tools/usr/share/qemu" -L "$vm/tools/usr/share/seabios" \
+        -machine q35 "${accelerator[@]}" -m "$memory" -smp "$cpus" \
+        -object "memory-backend-memfd,id=ram,size=${memory}M,share=on" -numa node,memdev=ram \
+        -nodefaults -no-user-config -nographic -no-reboot -serial "file:$work/console" \
+        -device virtio-rng-pci -drive "file=$work/disk,format=raw,if=virtio,cache=unsafe" "${machine[@]}" \
+        -kernel "$image" -append "root=root rootfstype=virtiofs ro init=/sbin/init.gantry console=ttyS0 panic=-1 \
+quiet loglevel=3 mitigations=off random.trust_cpu=on tsc=reliable gantry.mode=$mode systemd.unit=gantry-vm.target \
 systemd.show_status=0 $kernel") < /dev/null > "$work/qemu.log" 2>&1 &
-qemu=$!
-daemons+=("$qemu")
+    qemu=$!
+    daemons+=("$qemu")
+}
+runs() { kill -0 "$qemu" 2> /dev/null && [ "$SECONDS" -lt "$1" ]; }
+
+# Now and then, on a loaded host, an emulated machine stands still before its first process: that says nothing of the
+# command, which has not begun.
+for attempt in 1 2 3; do
+    start
+    limit=$((SECONDS + BOOT_SECONDS))
+    while runs "$limit" && [ ! -e "$work/exchange/started" ]; do sleep 0.2; done
+    [ -e "$work/exchange/started" ] && break
+    echo "run.sh: the machine did not start (attempt $attempt)" >&2
+    tail -n 20 "$work/console" "$work"/*.log >&2
+    stop
+done
+[ -e "$work/exchange/started" ] || exit 125
 tail --quiet --sleep-interval 0.2 --lines +1 --pid "$qemu" --follow "$work/exchange/output" &
 follower=$!
 deadline=$((SECONDS + seconds))
-while kill -0 "$qemu" 2> /dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.2; done
+while runs "$deadline"; do sleep 0.2; done
 kill "$qemu" 2> /dev/null
 wait "$qemu" "$follower"
 if [ -s "$work/exchange/status" ]; then
     exit "$(cat "$work/exchange/status")"
 fi
-echo "run.sh: no result after $SECONDS of $seconds seconds" >&2
+echo "run.sh: no result within $seconds seconds" >&2
 tail -n 20 "$work/console" "$work"/*.log >&2
 exit 125

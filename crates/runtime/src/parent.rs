@@ -237,10 +237,10 @@ fn clone_by_intermediate(
     socket: &OwnedFd,
     theirs: OwnedFd,
 ) -> Result<Child, Error> {
-    // Whoever may be traced from inside must not even have the directory of its cgroup (CVE-2016-9962): the intermediate
-    // process is born there, where nobody sees it, and closes what it came by; its child is born where it is.
-    let exec = plan.rootfs.is_none() && plan.namespaces.joined & NEWUSER == 0;
-    let (first, second) = if exec { (args.cgroup, None) } else { (None, args.cgroup) };
+    // The intermediate process of exec is born in the cgroup, and its child where that is: whoever may be traced from
+    // inside must not even have the cgroup's directory (CVE-2016-9962), and from inside a user namespace there is no way
+    // into a cgroup whose owner the runtime has changed.
+    let (first, second) = if plan.rootfs.is_none() { (args.cgroup, None) } else { (None, args.cgroup) };
     let args = CloneArgs { flags: args.flags, cgroup: second };
     let child = || {
         process::abandon(socket.as_fd());

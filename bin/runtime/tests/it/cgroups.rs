@@ -128,20 +128,33 @@ fn an_existing_empty_cgroup_is_used() {
     assert_eq!(procs.trim(), container.pid().to_string());
 }
 
-#[test]
-fn the_payload_can_make_cgroups_when_they_are_delegated() {
-    require!(Need::CgroupV2);
-    let runtime = Runtime::new();
-    let bundle =
-        Bundle::new().userns().namespace("cgroup", None).sh("mkdir /sys/fs/cgroup/made && echo made");
-    let bundle = bundle.edit(|c| {
+/// A bundle whose payload may write to its cgroup, in a user namespace.
+fn delegated() -> Bundle {
+    Bundle::new().userns().namespace("cgroup", None).edit(|c| {
         for mount in c["mounts"].as_array_mut().unwrap() {
             if mount["destination"] == "/sys/fs/cgroup" {
                 mount["options"] = json!(["nosuid", "noexec", "nodev", "relatime", "rw"]);
             }
         }
-    });
+    })
+}
+
+#[test]
+fn the_payload_can_make_cgroups_when_they_are_delegated() {
+    // runc does so with the systemd driver alone.
+    require!(Need::CgroupV2, Need::Ours);
+    let runtime = Runtime::new();
+    let bundle = delegated().sh("mkdir /sys/fs/cgroup/made && echo made");
     assert_eq!(runtime.run(&bundle).ok().text(), "made");
+}
+
+#[test]
+fn a_cgroup_that_was_given_away_takes_processes_of_exec() {
+    require!(Need::CgroupV2);
+    let runtime = Runtime::new();
+    let bundle = delegated().sleeping();
+    let container = runtime.running(&bundle);
+    assert_eq!(container.sh("cat /proc/self/cgroup").lines().next_back(), Some("0::/"));
 }
 
 #[test]
