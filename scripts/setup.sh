@@ -2,7 +2,7 @@
 # Installs what building, running and testing need on Debian, and nothing when it is there already. Needs root.
 set -eu
 packages="busybox-static debootstrap gcc libc6-dev make git ca-certificates iproute2 procps uidmap jq
-runc crun conmon podman containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
+runc crun conmon podman buildah containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
 libseccomp-dev python3-seccomp mmdebstrap"
 missing=""
 for package in $packages; do

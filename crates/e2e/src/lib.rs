@@ -1,4 +1,5 @@
-//! Real engines with the runtime under test in place of theirs: Debian's podman, containerd and dockerd.
+//! Real engines with the runtime under test in place of theirs: Debian's podman, buildah, containerd and dockerd, and conmon
+//! as CRI-O calls it.
 //!
 //! The tests run in namespaces and cgroups of their own, made by `scripts/isolated.sh`: each engine has a private root,
 //! state directory, socket, network and cgroup parent, and whatever it leaves dies with its pid namespace. Daemons write

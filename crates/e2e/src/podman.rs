@@ -53,16 +53,25 @@ impl Podman {
 
     /// A command of podman.
     pub fn podman<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        let conf = |name: &str| self.dir.join(name);
-        Invocation::new("podman")
-            .env("HOME", &self.dir)
-            .env("CONTAINERS_CONF", conf("containers.conf"))
-            .env("CONTAINERS_STORAGE_CONF", conf("storage.conf"))
-            .env("CONTAINERS_REGISTRIES_CONF", conf("registries.conf"))
+        self.configured("podman")
             .arg("--runtime")
             .arg(runtime_binary())
             .args(["--cgroup-manager", "cgroupfs", "--log-level", "error"])
             .args(args)
+    }
+
+    /// A command of buildah, on the same images.
+    pub fn buildah<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        self.configured("buildah").args(args)
+    }
+
+    fn configured(&self, program: &str) -> Invocation {
+        let conf = |name: &str| self.dir.join(name);
+        Invocation::new(program)
+            .env("HOME", &self.dir)
+            .env("CONTAINERS_CONF", conf("containers.conf"))
+            .env("CONTAINERS_STORAGE_CONF", conf("storage.conf"))
+            .env("CONTAINERS_REGISTRIES_CONF", conf("registries.conf"))
     }
 
     /// `podman run --rm` without a network.

@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod buildah;
+mod conmon;
 mod containerd;
 mod docker;
 mod podman;
