@@ -1,0 +1,75 @@
+//! Runs a suite part by part, and keeps what it prints.
+
+use std::error::Error;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::Instant;
+
+use super::output;
+use super::suite::{Part, Suite};
+use super::{Outcome, Results};
+
+const DIRECTORY: &str = "target/conformance";
+const ISOLATED: &str = "scripts/isolated.sh";
+
+/// Runs `suite` in its `directory`, and writes its log and its results.
+pub(crate) fn suite(suite: Suite, directory: &Path, runtime: &Path) -> Result<Results, Box<dyn Error>> {
+    std::fs::create_dir_all(DIRECTORY)?;
+    let mut log = File::create(format!("{DIRECTORY}/{}.log", suite.name()))?;
+    let mut results = Results::new();
+    for part in suite.parts(directory, runtime)? {
+        let begin = Instant::now();
+        let (text, status) = run(suite, directory, runtime, &part)?;
+        writeln!(log, "==== {}\n{text}==== {} {status}", part.name, part.name)?;
+        let mut found = output::parse(suite.format(), &part.name, &text);
+        if suite.counts_parts() {
+            found.insert(part.name.clone(), whole(&found, status));
+        }
+        println!("{}: {} {status}, {:.1} s", suite.name(), part.name, begin.elapsed().as_secs_f32());
+        results.extend(found);
+    }
+    let mut table = File::create(format!("{DIRECTORY}/{}.tsv", suite.name()))?;
+    for (name, outcome) in &results {
+        writeln!(table, "{name}\t{}", outcome.word())?;
+    }
+    Ok(results)
+}
+
+/// A program that dies early has told nothing of what it did not come to.
+fn whole(tests: &Results, status: ExitStatus) -> Outcome {
+    if !status.success() {
+        return Outcome::Fail;
+    }
+    let has = |outcome| tests.values().any(|found| *found == outcome);
+    match (has(Outcome::Fail), has(Outcome::Pass)) {
+        (true, _) => Outcome::Fail,
+        (false, true) => Outcome::Pass,
+        (false, false) => Outcome::Skip,
+    }
+}
+
+fn run(
+    suite: Suite,
+    directory: &Path,
+    runtime: &Path,
+    part: &Part,
+) -> Result<(String, ExitStatus), Box<dyn Error>> {
+    // Both streams into one file, in the order in which they were written; a pipe would be kept open by what stays.
+    let path = format!("{DIRECTORY}/{}.part", suite.name());
+    let printed = File::create(&path)?;
+    let status = Command::new(Path::new(ISOLATED).canonicalize()?)
+        .args(["--view", suite.view(), "timeout", "--kill-after=5"])
+        .arg(suite.limit_seconds().to_string())
+        .args(&part.command)
+        .envs(suite.environment(directory, runtime))
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stderr(printed.try_clone()?)
+        .stdout(printed)
+        .status()?;
+    let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+    std::fs::remove_file(&path)?;
+    Ok((text, status))
+}

@@ -1,0 +1,129 @@
+//! The suites: into which parts each is divided, and how a part is run.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::output::Format;
+
+/// A suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// youki's tests/contest: one part a group.
+    Contest,
+    /// The validation of opencontainers/runtime-tools: one part a program.
+    RuntimeTools,
+    /// crun's Python tests: one part a file.
+    Crun,
+    /// runc's tests/integration: one part a file.
+    Bats,
+}
+
+/// A piece of a suite that runs by itself.
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) command: Vec<OsString>,
+}
+
+impl Suite {
+    const ALL: [Suite; 4] = [Suite::Contest, Suite::RuntimeTools, Suite::Crun, Suite::Bats];
+
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|suite| suite.name() == name)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Suite::Contest => "contest",
+            Suite::RuntimeTools => "runtime-tools",
+            Suite::Crun => "crun",
+            Suite::Bats => "bats",
+        }
+    }
+
+    pub(crate) fn format(self) -> Format {
+        if self == Suite::Contest { Format::Contest } else { Format::Tap }
+    }
+
+    /// The view of a hybrid host's cgroups: crun refuses one whose unified tree has controllers.
+    pub(crate) fn view(self) -> &'static str {
+        if self == Suite::Crun { "v1" } else { "hybrid" }
+    }
+
+    /// Whether a part's own success is a result, too, because it says more than its tests do.
+    pub(crate) fn counts_parts(self) -> bool {
+        self == Suite::RuntimeTools
+    }
+
+    /// The longest that a part may take.
+    pub(crate) fn limit_seconds(self) -> u32 {
+        match self {
+            Suite::Contest | Suite::RuntimeTools => 120,
+            Suite::Crun => 300,
+            Suite::Bats => 600,
+        }
+    }
+
+    /// What is set for the suite's programs.
+    pub(crate) fn environment(self, directory: &Path, runtime: &Path) -> Vec<(&'static str, PathBuf)> {
+        match self {
+            Suite::Contest => vec![("RUNTIME_KIND", "runc".into())],
+            Suite::RuntimeTools => vec![("RUNTIME", runtime.into())],
+            Suite::Crun => vec![
+                ("OCI_RUNTIME", runtime.into()),
+                ("INIT", directory.join("tests/init")),
+                ("PYTHONUNBUFFERED", "1".into()),
+                ("PYTHONDONTWRITEBYTECODE", "1".into()),
+            ],
+            Suite::Bats => vec![("RUNC", runtime.into()), ("BATS_TEST_TIMEOUT", "120".into())],
+        }
+    }
+
+    pub(crate) fn parts(self, directory: &Path, runtime: &Path) -> Result<Vec<Part>, Box<dyn Error>> {
+        match self {
+            Suite::Contest => contest(directory, runtime),
+            Suite::RuntimeTools => files(&directory.join("validation"), |path| {
+                let name = path.file_name()?.to_str()?.to_owned();
+                let program = path.join(format!("{name}.t"));
+                program.is_file().then(|| Part { name, command: vec![program.into()] })
+            }),
+            Suite::Crun => files(&directory.join("tests"), |path| {
+                let name = path.file_name()?.to_str()?.strip_prefix("test_")?.strip_suffix(".py")?.to_owned();
+                Some(Part { name, command: vec!["python3".into(), path.into()] })
+            }),
+            Suite::Bats => files(&directory.join("tests/integration"), |path| {
+                let name = path.file_name()?.to_str()?.strip_suffix(".bats")?.to_owned();
+                Some(Part {
+                    name,
+                    command: vec!["bats".into(), "--formatter".into(), "tap".into(), path.into()],
+                })
+            }),
+        }
+    }
+}
+
+fn contest(directory: &Path, runtime: &Path) -> Result<Vec<Part>, Box<dyn Error>> {
+    let program = directory.join("contest");
+    let output = Command::new(&program)
+        .arg("list")
+        .output()
+        .map_err(|error| format!("{}: {error}", program.display()))?;
+    let mut parts = Vec::new();
+    for name in String::from_utf8(output.stdout)?.lines() {
+        let mut command: Vec<OsString> = vec![program.clone().into(), "run".into()];
+        command.extend(["--runtime".into(), runtime.into()]);
+        command.extend(["--runtimetest".into(), directory.join("runtimetest").into()]);
+        command.extend(["--tests".into(), name.into()]);
+        parts.push(Part { name: name.to_owned(), command });
+    }
+    Ok(parts)
+}
+
+fn files(directory: &Path, part: impl Fn(&Path) -> Option<Part>) -> Result<Vec<Part>, Box<dyn Error>> {
+    let entries =
+        std::fs::read_dir(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>()?;
+    paths.sort();
+    Ok(paths.iter().filter_map(|path| part(path)).collect())
+}
