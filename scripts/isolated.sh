@@ -78,7 +78,8 @@ mount --bind "$scratch" /tmp
 ip link set lo up
 unset TMPDIR
 # Not exec: as the first process of its namespace the command would have to reap, and would ignore signals.
-GANTRY_ISOLATED=1 "$@" &
+# A background command has no input of ours unless it is said.
+GANTRY_ISOLATED=1 "$@" <&0 &
 wait $! && status=0 || status=$?
 # What is frozen on cgroup v1 does not die, and this namespace would not end before it.
 find /sys/fs/cgroup/freezer -name freezer.state -exec sh -c 'echo THAWED > "$1"' sh {} \; 2> /dev/null || true

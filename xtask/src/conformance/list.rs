@@ -60,6 +60,7 @@ impl List {
                 }
                 (_, Some(_)) => comparison.excused += 1,
                 (Some(outcome), None) => comparison.worse.push(format!("{name}: {}", outcome.word())),
+                (None, None) if part_passed(name, results) => {}
                 (None, None) => comparison.worse.push(format!("{name}: no result")),
             }
         }
@@ -72,6 +73,11 @@ impl List {
         comparison.passed = results.values().filter(|outcome| **outcome == Outcome::Pass).count();
         comparison
     }
+}
+
+/// Whether the part to which `name` belongs has passed as a whole: its tests are not told then.
+fn part_passed(name: &str, results: &Results) -> bool {
+    name.split_once('/').is_some_and(|(part, _)| results.get(part) == Some(&Outcome::Pass))
 }
 
 #[cfg(test)]
@@ -93,6 +99,12 @@ mod tests {
     #[test]
     fn listed_test_without_a_result_is_worse() {
         assert_eq!(compare("pass a/one", &[]).worse, ["a/one: no result"]);
+    }
+
+    #[test]
+    fn part_that_passed_stands_for_its_tests() {
+        let found = compare("skip a: the peer does not, either\npass a/one", &[("a", Outcome::Pass)]);
+        assert_eq!((found.better.len(), found.worse.len()), (1, 0));
     }
 
     #[test]

@@ -28,17 +28,21 @@ pub(crate) fn parse(format: Format, part: &str, text: &str) -> Results {
     results
 }
 
-/// `ok 1 - name # 0.1s`, `not ok 2 name`, `ok 3 name # skip reason`.
+/// `ok 1 - name # 0.1s`, `not ok 2 name`, `ok 3 name # skip reason`. A test without a name has its number.
 fn tap(line: &str) -> Option<(&str, Outcome)> {
     let (rest, outcome) = match line.strip_prefix("not ok ") {
         Some(rest) => (rest, Outcome::Fail),
         None => (line.strip_prefix("ok ")?, Outcome::Pass),
     };
-    let (number, rest) = rest.split_once(' ')?;
+    let (number, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     number.parse::<u32>().ok()?;
-    let name = rest.strip_prefix("- ").unwrap_or(rest);
-    let Some((name, remark)) = name.split_once(" #") else { return Some((name, outcome)) };
-    let skipped = remark.trim_start().get(..4).is_some_and(|word| word.eq_ignore_ascii_case("skip"));
+    let rest = rest.strip_prefix("- ").unwrap_or(rest);
+    let padded = format!(" {rest}");
+    let cut = [" # ", " #SKIP"].iter().filter_map(|mark| padded.find(mark)).min().unwrap_or(rest.len());
+    let (name, remark) = rest.split_at(cut);
+    let name = if name.trim().is_empty() { number } else { name };
+    let skipped =
+        remark.trim_start_matches([' ', '#']).get(..4).is_some_and(|word| word.eq_ignore_ascii_case("skip"));
     Some((name, if skipped && outcome == Outcome::Pass { Outcome::Skip } else { outcome }))
 }
 
@@ -80,6 +84,12 @@ mod tests {
             crun,
             &[("part/a", Outcome::Pass), ("part/b", Outcome::Skip), ("part/c", Outcome::Fail)],
         );
+    }
+
+    #[test]
+    fn tests_without_names_have_their_numbers() {
+        let expect = [("part/1", Outcome::Pass), ("part/2", Outcome::Skip)];
+        check(Format::Tap, "ok 1\nok 2 # SKIP no reason\nok then\n", &expect);
     }
 
     #[test]
