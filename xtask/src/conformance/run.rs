@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ const ISOLATED: &str = "scripts/isolated.sh";
 /// Runs `suite` in its `directory`, and writes its log and its results.
 pub(crate) fn suite(suite: Suite, directory: &Path, runtime: &Path) -> Result<Results, Box<dyn Error>> {
     std::fs::create_dir_all(DIRECTORY)?;
+    let runtime = &if suite.wants_runc() { called_runc(runtime)? } else { runtime.to_owned() };
     let mut log = File::create(format!("{DIRECTORY}/{}.log", suite.name()))?;
     let mut results = Results::new();
     for part in suite.parts(directory, runtime)? {
@@ -39,6 +40,16 @@ pub(crate) fn suite(suite: Suite, directory: &Path, runtime: &Path) -> Result<Re
         writeln!(table, "{name}\t{}", outcome.word())?;
     }
     Ok(results)
+}
+
+/// The runtime by the name of runc, whose help and version bear the name that a program is called by.
+fn called_runc(runtime: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let directory = Path::new(DIRECTORY).canonicalize()?.join("called");
+    std::fs::create_dir_all(&directory)?;
+    let link = directory.join("runc");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink(runtime, &link)?;
+    Ok(link)
 }
 
 /// The outcome of a part as a whole.
