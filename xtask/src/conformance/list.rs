@@ -66,6 +66,9 @@ impl List {
         }
         for (name, outcome) in results.iter().filter(|(name, _)| !self.0.contains_key(*name)) {
             match outcome {
+                // What does not fail in a part that does as a whole may be listed, and need not.
+                Outcome::Pass | Outcome::Skip if part(name).is_some_and(|part| self.0.contains_key(part)) => {
+                }
                 Outcome::Pass => comparison.better.push(format!("{name} passes, not listed")),
                 _ => comparison.worse.push(format!("{name}: {}, not listed", outcome.word())),
             }
@@ -77,7 +80,11 @@ impl List {
 
 /// Whether the part to which `name` belongs has passed as a whole: its tests are not told then.
 fn part_passed(name: &str, results: &Results) -> bool {
-    name.split_once('/').is_some_and(|(part, _)| results.get(part) == Some(&Outcome::Pass))
+    part(name).is_some_and(|part| results.get(part) == Some(&Outcome::Pass))
+}
+
+fn part(name: &str) -> Option<&str> {
+    name.split_once('/').map(|(part, _)| part)
 }
 
 #[cfg(test)]
@@ -105,6 +112,13 @@ mod tests {
     fn part_that_passed_stands_for_its_tests() {
         let found = compare("skip a: the peer does not, either\npass a/one", &[("a", Outcome::Pass)]);
         assert_eq!((found.better.len(), found.worse.len()), (1, 0));
+    }
+
+    #[test]
+    fn tests_of_a_listed_part_may_be_left_out_if_they_pass() {
+        let results = [("a", Outcome::Fail), ("a/one", Outcome::Pass), ("a/two", Outcome::Fail)];
+        let found = compare("skip a: fails with the peer, too", &results);
+        assert_eq!((found.better.len(), found.worse), (0, vec!["a/two: fail, not listed".to_owned()]));
     }
 
     #[test]
