@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test bench conformance soak clean
+.PHONY: setup build run test conformance conformance-vm bench soak clean
 
 setup:
 	@scripts/setup.sh
@@ -17,6 +17,10 @@ run: setup build
 ## Formatting, the crate table, lints and every test; what CI calls.
 test: setup
 	@cargo xtask ci
+
+## The tests of cgroups and of the runtime in a virtual machine: cgroup v2 alone, systemd, AppArmor, all capabilities.
+conformance-vm: setup
+	@cargo xtask conformance-vm
 
 ## Us and the peers in turn in one run. COUNT, VIEW (v1, v2) and RUNTIMES (--runtime NAME=PATH ...) may be given.
 COUNT ?= 100

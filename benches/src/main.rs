@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The first runtime is ours; ratios are ours to each of the others. Without `--runtime`, the workspace's release binary
-//! is compared with the `crun` and `runc` on `PATH`. Every round runs each runtime once, so that what else the machine
+//! is compared with the `crun` and `runc` on `PATH`. They take turns in short blocks, so that what else the machine
 //! does falls on all of them. The bundle is docker's default one, with its seccomp profile for three architectures.
 //!
 //! Needs root. In the view `v2` a private mount namespace shows the unified hierarchy of a hybrid host at

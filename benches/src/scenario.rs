@@ -78,8 +78,24 @@ impl FromStr for Scenario {
     }
 }
 
-/// Rounds that are not counted: caches fill, page tables and cgroups settle.
-const WARM_UP: usize = 3;
+/// How many rounds of one contender follow one another before it is the next one's turn.
+///
+/// Back to back means after oneself: the first attach to a cgroup waits for an RCU grace period of 5 to 18 ms, and those
+/// that follow at once do not, so that in strict turns each runtime would live on what the one before it has paid.
+const BLOCK: usize = 10;
+
+/// Calls `round` for each contender in turn, in blocks, until each has had `count` counted rounds; who begins changes. The
+/// first round of each block is not counted: caches fill, page tables and cgroups settle.
+fn in_turn(count: usize, contenders: usize, mut round: impl FnMut(usize, bool)) {
+    for block in 0..count.div_ceil(BLOCK) {
+        let counted = BLOCK.min(count - block * BLOCK);
+        for turn in 0..contenders {
+            for number in 0..=counted {
+                round((turn + block) % contenders, number > 0);
+            }
+        }
+    }
+}
 
 /// One runtime with its bundle and state directory.
 pub(crate) struct Contest {
@@ -143,16 +159,14 @@ fn runs(options: &Options, title: &str, gap: Duration) {
 fn measure_runs(options: &Options, title: &str, gap: Duration, contests: &[Contest]) {
     let commands: Vec<_> = contests.iter().map(|contest| contest.command(&["run", "bench"])).collect();
     let mut series: Vec<_> = contests.iter().map(Contest::series).collect();
-    for round in 0..options.count + WARM_UP {
-        for (command, series) in commands.iter().zip(&mut series) {
-            std::thread::sleep(gap);
-            let run = command.run_ok();
-            if round >= WARM_UP {
-                series.add(run.elapsed);
-                series.note_rss(run.peak_rss_kib);
-            }
+    in_turn(options.count, contests.len(), |index, counted| {
+        std::thread::sleep(gap);
+        let run = commands[index].run_ok();
+        if counted {
+            series[index].add(run.elapsed);
+            series[index].note_rss(run.peak_rss_kib);
         }
-    }
+    });
     print(title, &series, Duration::ZERO);
 }
 
@@ -169,35 +183,26 @@ fn own_cost(count: usize) -> Duration {
 fn lifecycle(options: &Options) {
     let contests = Contest::all(options, |bundle| bundle);
     let mut series: Vec<_> = contests.iter().map(Contest::series).collect();
-    for round in 0..options.count + WARM_UP {
-        for (contest, series) in contests.iter().zip(&mut series) {
-            let mut elapsed = Duration::ZERO;
-            for arguments in [&["create", "bench"][..], &["start", "bench"], &["delete", "bench"]] {
-                if arguments[0] == "delete" {
-                    await_stopped();
-                }
-                let run = contest.command(arguments).run_ok();
-                elapsed += run.elapsed;
-                series.note_rss(run.peak_rss_kib);
-            }
-            if round >= WARM_UP {
-                series.add(elapsed);
-            }
+    in_turn(options.count, contests.len(), |index, counted| {
+        let contest = &contests[index];
+        let pid_file = contest.bundle.path().join("pid");
+        let mut elapsed = Duration::ZERO;
+        let mut measure = |arguments: &[&str]| {
+            let run = contest.command(arguments).run_ok();
+            elapsed += run.elapsed;
+            series[index].note_rss(run.peak_rss_kib);
+        };
+        measure(&["create", "--pid-file", &pid_file.to_string_lossy(), "bench"]);
+        let pid = std::fs::read_to_string(&pid_file).expect("the pid file").parse().expect("a process id");
+        measure(&["start", "bench"]);
+        // Outside the measurement. We adopted it when the runtime ended, and reap it.
+        let _ = gantry_sys::process::wait_with_usage(pid);
+        measure(&["delete", "bench"]);
+        if counted {
+            series[index].add(elapsed);
         }
-    }
+    });
     print("create + start + delete, three processes", &series, 3 * own_cost(options.count));
-}
-
-/// Waits, outside the measurement, until the container's process has ended. We adopt it and reap it.
-fn await_stopped() {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
-        match gantry_sys::process::wait(gantry_sys::process::Wait::AnyEnded) {
-            Ok(Some(_)) => return,
-            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
-            Err(_) => return,
-        }
-    }
 }
 
 fn exec(options: &Options) {
@@ -208,15 +213,13 @@ fn exec(options: &Options) {
     let commands: Vec<_> =
         contests.iter().map(|contest| contest.command(&["exec", "bench", "/bin/true"])).collect();
     let mut series: Vec<_> = contests.iter().map(Contest::series).collect();
-    for round in 0..options.count + WARM_UP {
-        for (command, series) in commands.iter().zip(&mut series) {
-            let run = command.run_ok();
-            if round >= WARM_UP {
-                series.add(run.elapsed);
-                series.note_rss(run.peak_rss_kib);
-            }
+    in_turn(options.count, contests.len(), |index, counted| {
+        let run = commands[index].run_ok();
+        if counted {
+            series[index].add(run.elapsed);
+            series[index].note_rss(run.peak_rss_kib);
         }
-    }
+    });
     for contest in &contests {
         contest.command(&["delete", "-f", "bench"]).run();
     }

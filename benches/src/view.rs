@@ -36,6 +36,9 @@ pub(crate) fn enter(view: View) -> Result<(), String> {
     ns::unshare(NEWNS).map_err(failed("unshare the mount namespace"))?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE)
         .map_err(failed("make / private"))?;
+    // State directories are on a tmpfs, as on every host whose init is systemd; here /run may be part of a disk.
+    rustix::mount::mount("tmpfs", "/run", "tmpfs", rustix::mount::MountFlags::NOSUID, c"mode=755")
+        .map_err(failed("mount a tmpfs at /run"))?;
     let hybrid = std::path::Path::new(UNIFIED).is_dir();
     match view {
         View::V2 if hybrid => mount_bind(UNIFIED, ROOT).map_err(failed("bind the unified hierarchy")),

@@ -2,8 +2,9 @@
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 /// Formatting, tidy, lints and tests.
 pub(crate) fn ci() -> Result<(), Box<dyn Error>> {
@@ -13,7 +14,69 @@ pub(crate) fn ci() -> Result<(), Box<dyn Error>> {
     test()
 }
 
-/// Every test of the workspace. Skipped ones say why, and are counted at the end.
+/// A run of some of the tests in one environment.
+struct Pass {
+    name: &'static str,
+    /// Which packages, for `cargo test`.
+    packages: &'static [&'static str],
+    /// Builds the runtime with places to fail at.
+    failpoints: bool,
+    /// A script of ours that the tests run through.
+    runner: Option<&'static str>,
+    /// A variable for the runtime under test.
+    variable: Option<(&'static str, &'static str)>,
+}
+
+const PASSES: [Pass; 4] = [
+    Pass {
+        name: "all crates, cgroups as the host has them",
+        packages: &["--workspace", "--exclude", "gantry-e2e"],
+        failpoints: true,
+        runner: None,
+        variable: None,
+    },
+    Pass {
+        name: "the runtime on cgroup v2",
+        packages: &["--package", "gantry-runtime-bin"],
+        failpoints: true,
+        runner: Some("scripts/v2-view.sh"),
+        variable: None,
+    },
+    Pass {
+        name: "the runtime as on Linux 5.10",
+        packages: &["--package", "gantry-runtime-bin"],
+        failpoints: true,
+        runner: None,
+        variable: Some(("GANTRY_KERNEL_FEATURES", "5.10")),
+    },
+    // Engines and their daemons get namespaces and cgroups of their own.
+    Pass {
+        name: "engines",
+        packages: &["--package", "gantry-e2e"],
+        failpoints: false,
+        runner: Some("scripts/isolated.sh"),
+        variable: None,
+    },
+];
+
+impl Pass {
+    /// Runs it; whether all was well.
+    fn run(&self, skips: &Path, counts: &mut Counts) -> Result<bool, Box<dyn Error>> {
+        println!("== {}", self.name);
+        let mut command = Command::new(env!("CARGO"));
+        command.arg("test").args(self.packages).arg("--no-fail-fast").env("GANTRY_TEST_SKIPS", skips);
+        if self.failpoints {
+            command.args(["--features", FAILPOINTS]);
+        }
+        if let Some(runner) = self.runner {
+            command.env(RUNNER, std::env::current_dir()?.join(runner));
+        }
+        command.envs(self.variable);
+        counted(&mut command, counts)
+    }
+}
+
+/// Every test of the workspace, in each environment that it is for. Skipped ones say why, and are counted at the end.
 pub(crate) fn test() -> Result<(), Box<dyn Error>> {
     // The tests drive the binaries from outside.
     cargo(&[
@@ -26,32 +89,39 @@ pub(crate) fn test() -> Result<(), Box<dyn Error>> {
         FAILPOINTS,
     ])?;
     let skips = std::env::temp_dir().join(format!("gantry-skips-{}", std::process::id()));
-    let _ = std::fs::remove_file(&skips);
-    let mut counts = Counts::default();
-    let mut inside = Command::new(env!("CARGO"));
-    inside.args([
-        "test",
-        "--workspace",
-        "--exclude",
-        "gantry-e2e",
-        "--no-fail-fast",
-        "--features",
-        FAILPOINTS,
-    ]);
-    let units = counted(inside.env("GANTRY_TEST_SKIPS", &skips), &mut counts)?;
-    // Engines and their daemons get namespaces and cgroups of their own.
-    let mut engines = Command::new(env!("CARGO"));
-    engines
-        .args(["test", "--package", "gantry-e2e"])
-        .env(RUNNER, std::env::current_dir()?.join("scripts/isolated.sh"));
-    let engines = counted(engines.env("GANTRY_TEST_SKIPS", &skips), &mut counts)?;
-    let skipped = skipped(&skips);
-    for line in &skipped {
-        println!("{line}");
+    let (mut total, mut all_skipped, mut well) = (Counts::default(), 0, true);
+    let mut summary = Vec::new();
+    for pass in &PASSES {
+        let _ = std::fs::remove_file(&skips);
+        let begin = Instant::now();
+        let mut counts = Counts::default();
+        well &= pass.run(&skips, &mut counts)?;
+        let skipped = skipped(&skips);
+        counts.passed = counts.passed.saturating_sub(skipped.len());
+        skipped.iter().for_each(|line| println!("{line}"));
+        summary.push(format!(
+            "{}: {} passed, {} failed, {} skipped, {} s",
+            pass.name,
+            counts.passed,
+            counts.failed,
+            skipped.len(),
+            begin.elapsed().as_secs()
+        ));
+        total.passed += counts.passed;
+        total.failed += counts.failed;
+        all_skipped += skipped.len();
     }
-    let passed = counts.passed.saturating_sub(skipped.len());
-    println!("{passed} passed, {} failed, {} skipped", counts.failed, skipped.len());
-    if units && engines { Ok(()) } else { Err("tests failed".into()) }
+    // What this host lacks is looked at in a virtual machine.
+    let begin = Instant::now();
+    let smoke = crate::vm::smoke();
+    well &= smoke.is_ok();
+    summary.push(match smoke {
+        Ok(line) => format!("{line}, {} s", begin.elapsed().as_secs()),
+        Err(error) => error.to_string(),
+    });
+    summary.iter().for_each(|line| println!("{line}"));
+    println!("{} passed, {} failed, {all_skipped} skipped", total.passed, total.failed);
+    if well { Ok(()) } else { Err("tests failed".into()) }
 }
 
 /// Places at which the tests make the runtime fail or die.
@@ -92,7 +162,7 @@ impl Counts {
 }
 
 /// The tests that said that they need something which is not here.
-fn skipped(path: &PathBuf) -> Vec<String> {
+fn skipped(path: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     let _ = std::fs::remove_file(path);
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

@@ -263,7 +263,8 @@ fn is_delegated(dir: &Dir, available: &str) -> bool {
     })
 }
 
-fn enable(dir: &Dir, available: &str) {
+/// Enables controllers for the cgroups below, each as far as it can be.
+pub(crate) fn enable(dir: &Dir, available: &str) {
     if available.trim_ascii().is_empty() || is_delegated(dir, available) {
         return;
     }

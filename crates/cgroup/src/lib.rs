@@ -9,6 +9,7 @@
 //!                                                                   │
 //!                    clone3(CLONE_INTO_CGROUP = clone_target())  ◄──┘
 //!                                │            attach(pid), where that is not enough
+//!                                │            apply(DuringSetup)
 //!                                ▼
 //!                     apply(BeforeStart) ─► … freeze, kill_all, pids, stats … ─► delete
 //! ```

@@ -235,7 +235,6 @@ impl Making<'_> {
         let linux = self.bundle.spec.linux.as_ref();
         let rare = Rare::prepare(&plan, &record.rootfs.clone(), linux, &mut record)?;
         self.dir.write_first(&record)?;
-        self.dir.keep_config(&self.bundle.text)?;
         let notify = self.listen_for_readiness(&mut plan)?;
         self.failpoint("record")?;
         if self.until == Until::Started {
@@ -250,7 +249,8 @@ impl Making<'_> {
             |cgroup: &Cgroup, phase| cgroup.apply(resources, phase).map_err(gantry_cgroup::Error::from);
         confine(&cgroup, Phase::BeforeClone)?;
         let by_clone = cgroup.mode() == Mode::V2 && cgroup.clone_target().is_some();
-        plan.await_cgroup = !by_clone && !cgroup_spec.targets.is_empty();
+        // What an intermediate process says of the child must come before what the child says.
+        plan.await_cgroup = plan.namespaces.intermediate || !by_clone && !cgroup_spec.targets.is_empty();
         let (mut conversation, joined) = self.clone_into(&plan, &cgroup)?;
         self.failpoint("clone")?;
         self.host.notices.debug(format_args!("{}", step::CLONED));
@@ -260,6 +260,8 @@ impl Making<'_> {
         if !(by_clone && joined == Joined::Unified) {
             cgroup.attach(pid, joined)?;
         }
+        crate::delegate::descend(&self.bundle.spec, &mut cgroup, pid)?;
+        crate::delegate::delegate(self.host, &self.bundle.spec, &cgroup)?;
         if plan.await_cgroup {
             conversation.say(Kind::Cgroup)?;
         }
@@ -274,6 +276,11 @@ impl Making<'_> {
         record.cgroup = Some(cgroup.record());
         conversation.set_oom_score()?;
         rare.give(&plan, &net_devices, record.pid)?;
+        // From here to its answer the child is busy with its mounts: what need not be there before is done meanwhile. Hooks
+        // in the child wait for their states.
+        confine(&cgroup, Phase::DuringSetup)?;
+        self.dir.keep_config(&self.bundle.text)?;
+        self.dir.prepare(&record)?;
         self.send_hook_states(&conversation, &plan, &record)?;
         let mut answers = Answering {
             request: self.request,
@@ -289,6 +296,7 @@ impl Making<'_> {
         self.failpoint("ready")?;
         self.host.notices.debug(format_args!("{}", step::READY));
         confine(&cgroup, Phase::BeforeStart)?;
+        crate::delegate::give_below(&self.bundle.spec, &cgroup, pid)?;
         let child = self.finish(cgroup, conversation, &record)?;
         rare.keep();
         Ok(Created { child, console, notify })
@@ -303,7 +311,7 @@ impl Making<'_> {
         mut conversation: Conversation<'_>,
         record: &Record,
     ) -> Result<Child, Error> {
-        self.dir.write(record)?;
+        self.dir.publish()?;
         self.failpoint("written")?;
         // crun's annotation, for engines that know no flag for it.
         let annotated = || record.annotations.get("run.oci.pidfd_receiver").map(std::path::Path::new);

@@ -200,13 +200,20 @@ fn start(
         Some(cgroup) if cgroup.mode() == Mode::V2 && initial.is_none() => cgroup.exec_target(&sub)?,
         _ => None,
     };
-    let by_clone = target.is_some();
+    let mut by_clone = target.is_some();
     let begun = match &target {
         Some(target) => match Conversation::begin(plan, Some(target.as_fd())) {
             // The container has made cgroups below its own and enabled controllers in them.
             Err(Error::Init { errno: gantry_sys::Errno::BUSY, .. }) if sub.is_empty() => {
                 let leaf = cgroup.map(|cgroup| cgroup.init_target(init)).transpose()?;
                 Conversation::begin(plan, leaf.as_ref().map(AsFd::as_fd))
+            }
+            // Between cgroups that are no neighbours only systemd may move what an ordinary user has.
+            Err(Error::Init { errno: gantry_sys::Errno::ACCESS | gantry_sys::Errno::PERM, .. })
+                if host.rootless =>
+            {
+                by_clone = false;
+                Conversation::begin(plan, None)
             }
             begun => begun,
         },

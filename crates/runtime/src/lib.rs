@@ -27,6 +27,7 @@ pub mod clock;
 pub mod config;
 mod container;
 mod create;
+mod delegate;
 mod delete;
 mod error;
 mod exec;

@@ -237,11 +237,19 @@ fn clone_by_intermediate(
     socket: &OwnedFd,
     theirs: OwnedFd,
 ) -> Result<Child, Error> {
+    // Whoever may be traced from inside must not even have the directory of its cgroup (CVE-2016-9962): the intermediate
+    // process is born there, where nobody sees it, and closes what it came by; its child is born where it is.
+    let exec = plan.rootfs.is_none() && plan.namespaces.joined & NEWUSER == 0;
+    let (first, second) = if exec { (args.cgroup, None) } else { (None, args.cgroup) };
+    let args = CloneArgs { flags: args.flags, cgroup: second };
     let child = || {
         process::abandon(socket.as_fd());
-        init::run_intermediate(plan, theirs.as_fd(), args)
+        init::run_intermediate(plan, theirs.as_fd(), &args)
     };
-    let intermediate = spawn(&CloneArgs::default(), child).map_err(Error::io("clone3"))?;
+    let intermediate = spawn(&CloneArgs { flags: 0, cgroup: first }, child).map_err(|errno| Error::Init {
+        message: format!("clone3: {}", crate::error::Failure(errno)),
+        errno,
+    })?;
     drop(theirs);
     let received = receive(socket.as_fd()).map_err(Error::io("receive from the intermediate process"));
     process::wait(Wait::Child(intermediate.pidfd.as_fd())).map_err(Error::io("waitid"))?;

@@ -218,9 +218,18 @@ impl StateDir {
 
     /// Replaces the record.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
+        self.prepare(record)?;
+        self.publish()
+    }
+
+    /// Writes a record that nobody sees before [`StateDir::publish`].
+    pub(crate) fn prepare(&self, record: &Record) -> Result<(), Error> {
+        self.put(RECORD_TEMPORARY, &encode(record)?)
+    }
+
+    /// Replaces the record by the prepared one.
+    pub(crate) fn publish(&self) -> Result<(), Error> {
         let named = || format!("rename {}/{RECORD_TEMPORARY}", self.path.display());
-        let text = encode(record)?;
-        self.put(RECORD_TEMPORARY, &text)?;
         renameat(&self.fd, RECORD_TEMPORARY, &self.fd, RECORD_FILE).map_err(Error::io(named()))
     }
 

@@ -90,8 +90,9 @@ fn prctl(option: i32, a: u64, b: u64) -> Result<usize, Errno> {
 pub fn bound(keep: u64, last: u32) -> Result<(), Errno> {
     for cap in (0..=last).filter(|cap| keep & (1 << cap) == 0) {
         match prctl(libc::PR_CAPBSET_DROP, cap.into(), 0) {
-            // Newer than the kernel: there is nothing to drop.
-            Ok(_) | Err(Errno::INVAL) => {}
+            Ok(_) => {}
+            // Newer than the kernel, and so are those that follow.
+            Err(Errno::INVAL) => break,
             Err(errno) => return Err(errno),
         }
     }

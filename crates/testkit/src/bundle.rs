@@ -228,8 +228,7 @@ impl Bundle {
 
     /// Copies a program of the host into the root file system.
     pub fn install(&self, program: &Path, path: &str) {
-        let target = self.rootfs().join(path);
-        fs::copy(program, &target).unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        crate::copy_program(program, &self.rootfs().join(path));
     }
 
     fn remains(&self) -> Vec<String> {

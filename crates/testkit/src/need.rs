@@ -35,6 +35,10 @@ pub enum Need {
     Ours,
     /// systemd as pid 1.
     Systemd,
+    /// AppArmor in force, and the program that loads its profiles.
+    AppArmor,
+    /// At least this version of Linux, as the runtime is told to see it (`GANTRY_KERNEL_FEATURES`).
+    Kernel(u32, u32),
 }
 
 /// `CAP_SYS_RESOURCE`.
@@ -60,7 +64,12 @@ impl Need {
                 User::find().is_some_and(|user| user.sub_uid > 0),
                 "needs the user gantry-test with subordinate ids (scripts/setup.sh)".into(),
             ),
+            Self::Kernel(a, b) => lacks(kernel() >= (a, b), format!("needs Linux {a}.{b}")),
             Self::Systemd => lacks(Path::new("/run/systemd/system").is_dir(), "needs systemd".into()),
+            Self::AppArmor => lacks(
+                Path::new("/sys/kernel/security/apparmor/profiles").exists() && on_path("apparmor_parser"),
+                "needs AppArmor".into(),
+            ),
             Self::Runc(..) | Self::Crun(..) | Self::Not(..) | Self::Ours => self.lacking_of_peer(),
         }
     }
@@ -100,6 +109,18 @@ pub fn skip(test: &str, reason: &str) {
         // One write of a short line: other tests append to the same file.
         file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the list of skipped tests");
     }
+}
+
+/// The kernel's version, or the one that the runtime is to take it for.
+fn kernel() -> (u32, u32) {
+    let real = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let lowered = env::var("GANTRY_KERNEL_FEATURES").ok().map(|text| version(&text));
+    lowered.map_or(version(&real), |lowered| lowered.min(version(&real)))
+}
+
+fn version(text: &str) -> (u32, u32) {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 fn has_capability(number: u32) -> bool {

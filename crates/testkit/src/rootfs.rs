@@ -25,6 +25,18 @@ fn applets() -> &'static [String] {
     })
 }
 
+/// Copies a file that will be executed.
+///
+/// By another process: while this one has it open for writing, a thread that starts a program passes the descriptor on for
+/// a moment, and until that ends executing the file gives ETXTBSY.
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status().expect("cp runs");
+    assert!(status.success(), "cp {} {}: {status}", from.display(), to.display());
+}
+
 /// Makes a small root file system at `root`: busybox with its applets in `/bin`, and the usual directories and files.
 pub(crate) fn build(root: &Path) {
     let make = |dir: &str| fs::create_dir_all(root.join(dir)).expect("a directory of the root file system");
@@ -36,7 +48,7 @@ pub(crate) fn build(root: &Path) {
     for dir in ["tmp", "var/tmp"] {
         fs::set_permissions(root.join(dir), fs::Permissions::from_mode(0o1777)).expect("chmod");
     }
-    fs::copy(busybox(), root.join("bin/busybox")).expect("busybox can be copied");
+    copy_program(&busybox(), &root.join("bin/busybox"));
     for applet in applets() {
         symlink("busybox", root.join("bin").join(applet)).expect("a link to busybox");
     }

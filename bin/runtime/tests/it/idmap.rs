@@ -33,7 +33,7 @@ fn mount(bundle: Bundle, dir: &Path, options: &[&str], mapping: Option<Value>) -
 
 #[test]
 fn an_idmapped_mount_shows_shifted_owners() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().userns().sh("stat -c %u:%g /mnt/zero /mnt/seven; echo x >/mnt/made");
     let dir = source(&bundle);
@@ -55,7 +55,7 @@ fn without_an_idmap_the_owners_are_unknown() {
 
 #[test]
 fn an_idmap_without_mappings_of_its_own_takes_those_of_the_container() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().userns().args(["stat", "-c", "%u:%g", "/mnt/seven"]);
     let dir = source(&bundle);
@@ -65,7 +65,7 @@ fn an_idmap_without_mappings_of_its_own_takes_those_of_the_container() {
 
 #[test]
 fn an_idmap_works_without_a_user_namespace() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().args(["stat", "-c", "%u:%g", "/mnt/zero", "/mnt/seven"]);
     let dir = source(&bundle);
@@ -83,7 +83,7 @@ fn with_submount(call: Invocation, dir: &Path) -> Output {
 
 #[test]
 fn a_plain_idmap_maps_the_top_mount_and_a_recursive_one_all() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     for (option, expected) in [("idmap", "65534:65534"), ("ridmap", "9:9")] {
         let bundle = Bundle::new().userns().args(["stat", "-c", "%u:%g", "/mnt/seven", "/mnt/sub/nine"]);
@@ -96,7 +96,7 @@ fn a_plain_idmap_maps_the_top_mount_and_a_recursive_one_all() {
 
 #[test]
 fn an_idmap_and_attributes_go_together() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().userns().sh("stat -c %u /mnt/seven; touch /mnt/x 2>&1 | grep -c Read-only");
     let dir = source(&bundle);
@@ -106,7 +106,7 @@ fn an_idmap_and_attributes_go_together() {
 
 #[test]
 fn mappings_with_several_ranges_work() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().args(["stat", "-c", "%u", "/mnt/zero", "/mnt/seven"]);
     let dir = source(&bundle);
@@ -148,7 +148,7 @@ fn impossible_idmaps_are_refused() {
 
 #[test]
 fn two_idmapped_mounts_of_one_source_differ() {
-    require!(Need::Runc(1, 2));
+    require!(Need::Runc(1, 2), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().args(["stat", "-c", "%u", "/mnt/zero", "/home/zero"]);
     let dir = source(&bundle);

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod apparmor;
 mod cgroups;
 mod checkpoint;
 mod devices;
@@ -24,12 +25,14 @@ mod mount_attributes;
 mod mounts;
 mod namespaces;
 mod net_devices;
+mod old_kernel;
 mod pause;
 mod process;
 mod rootless;
 mod seccomp;
 mod seccomp_notify;
 mod spec;
+mod systemd;
 mod terminal;
 mod update;
 mod userns;

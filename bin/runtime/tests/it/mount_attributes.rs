@@ -30,7 +30,7 @@ fn plain_attributes_reach_the_top_mount_alone() {
 
 #[test]
 fn recursive_attributes_reach_every_mount() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let sets: [(&str, &str); 6] = [
         ("rro", "ro"),
         ("rnosuid", "nosuid"),
@@ -48,7 +48,7 @@ fn recursive_attributes_reach_every_mount() {
 
 #[test]
 fn recursive_attributes_can_be_taken_back() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     for (option, gone) in [("rrw", "ro"), ("rsuid", "nosuid"), ("rdev", "nodev"), ("rexec", "noexec")] {
         let (top, below) = mounts(&[option]);
         assert!(!top.has(gone) && !below.has(gone), "{option}: {top:?} {below:?}");
@@ -57,7 +57,7 @@ fn recursive_attributes_can_be_taken_back() {
 
 #[test]
 fn recursive_access_times_are_set() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let (top, below) = mounts(&["rstrictatime"]);
     for mount in [&top, &below] {
         assert!(!mount.has("relatime") && !mount.has("noatime"), "{mount:?}");
@@ -68,7 +68,7 @@ fn recursive_access_times_are_set() {
 
 #[test]
 fn several_recursive_attributes_add_up() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let (top, below) = mounts(&["rro", "rnosuid", "rnodev", "rnoexec"]);
     for mount in [&top, &below] {
         for option in ["ro", "nosuid", "nodev", "noexec"] {
@@ -79,7 +79,7 @@ fn several_recursive_attributes_add_up() {
 
 #[test]
 fn plain_and_recursive_attributes_mix() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let (top, below) = mounts(&["nosuid", "rnodev"]);
     assert!(top.has("nosuid") && top.has("nodev"), "{top:?}");
     assert!(!below.has("nosuid") && below.has("nodev"), "{below:?}");
@@ -87,7 +87,7 @@ fn plain_and_recursive_attributes_mix() {
 
 #[test]
 fn links_can_be_forbidden() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let (top, below) = mounts(&["rnosymfollow"]);
     assert!(top.has("nosymfollow") && below.has("nosymfollow"), "{top:?} {below:?}");
     let (top, below) = mounts(&["nosymfollow"]);
@@ -96,7 +96,7 @@ fn links_can_be_forbidden() {
 
 #[test]
 fn recursively_read_only_means_that_nothing_below_can_be_written() {
-    require!(Need::Runc(1, 1));
+    require!(Need::Runc(1, 1), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().sh("touch /mnt/x; touch /mnt/sub/x");
     let dir = bundle.make_dir("shared");
@@ -108,7 +108,7 @@ fn recursively_read_only_means_that_nothing_below_can_be_written() {
 
 #[test]
 fn recursive_attributes_apply_to_other_kinds_too() {
-    require!(Need::Not(Peer::Runc, "applies them to bind mounts alone"));
+    require!(Need::Not(Peer::Runc, "applies them to bind mounts alone"), Need::Kernel(5, 12));
     let runtime = Runtime::new();
     let bundle = Bundle::new().probe(&[]).mount("/mnt", "tmpfs", "tmpfs", &["rnoexec", "rro"]);
     let mount = Report::parse(&runtime.run(&bundle).ok().stdout).mount("/mnt");

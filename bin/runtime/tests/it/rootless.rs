@@ -183,14 +183,24 @@ fn delegated_cgroups_are_used() {
     user.own(&parent);
     let path = bundle.cgroup();
     let bundle = bundle.edit(|c| {
-        c["linux"]["cgroupsPath"] = json!(path);
+        c["linux"]["cgroupsPath"] = json!(&path);
         c["linux"]["resources"] = json!({ "pids": { "limit": 20 } });
     });
     let container = runtime.container(&bundle);
-    let script = format!("echo $$ >{}/runner/cgroup.procs; exec \"$0\" \"$@\"", parent.display());
+    // Only root may move a process there; from then on it is the user's.
+    let script = format!(
+        "echo $$ >{}/runner/cgroup.procs; exec setpriv --reuid {} --regid {} --clear-groups \"$0\" \"$@\"",
+        parent.display(),
+        user.uid,
+        user.gid
+    );
     container.create_command(&[]).wrapped(["sh", "-c", &script]).run().ok();
     container.start().ok();
     assert_eq!(gantry_testkit::Cgroups::detect().read("pids", &bundle.cgroup(), "pids.max"), "20");
+    let own = container.exec_command(&[], ["cat", "/proc/self/cgroup"]).wrapped(["sh", "-c", &script]).run();
+    assert_eq!(own.ok().text(), format!("0::{path}"));
+    container.delete_force().ok();
+    fs::remove_dir(parent.join("runner")).unwrap();
 }
 
 #[test]

@@ -3,14 +3,14 @@
 use std::fs;
 use std::path::PathBuf;
 
-use gantry_testkit::{Bundle, Runtime, runtime_binary, until_true};
+use gantry_testkit::{Bundle, Runtime, copy_program, runtime_binary, until_true};
 use serde_json::Value;
 
 /// A copy of the runtime, so that an attack that works destroys no more than that.
 fn copy_of_the_runtime() -> (Runtime, PathBuf, Vec<u8>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join(runtime_binary().file_name().unwrap());
-    fs::copy(runtime_binary(), &copy).unwrap();
+    copy_program(&runtime_binary(), &copy);
     let contents = fs::read(&copy).unwrap();
     (Runtime::at(copy.clone()), copy, contents, dir)
 }
@@ -96,7 +96,7 @@ fn the_binary_stays_usable_while_containers_run() {
     let container = runtime.running(&bundle);
     // A package manager replaces the file: neither the container nor later commands may mind.
     let new = copy.with_extension("new");
-    fs::copy(runtime_binary(), &new).unwrap();
+    copy_program(&runtime_binary(), &new);
     fs::rename(&new, &copy).unwrap();
     assert_eq!(container.status(), "running");
     container.exec(&[], ["true"]).ok();

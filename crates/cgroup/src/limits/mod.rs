@@ -11,6 +11,7 @@ use gantry_types::oci::Resources;
 use rustix::io::Errno;
 
 use crate::cgroup::Cgroup;
+use crate::controller::Controller;
 use crate::dir::{Dir, Text};
 use crate::error::LimitError;
 use crate::hierarchy::Mode;
@@ -24,9 +25,13 @@ pub(crate) const DEFAULT_CPU_PERIOD_US: u64 = 100_000;
 /// When limits are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// Before a process is in the cgroup: what must never be missing (devices, the number of tasks) and what a
-    /// process needs in order to enter (CPUs, real-time budget).
+    /// Before a process is in the cgroup: what must never be missing (the number of tasks) and what a process needs in
+    /// order to enter (CPUs, real-time budget).
     BeforeClone,
+    /// While the runtime's own code sets the container up in the process, before anything else runs there: on cgroup v2
+    /// the devices. The kernel takes a quarter of a millisecond to check and compile their program, which nobody has to
+    /// wait for. On v1, where all are forbidden before some are allowed, the set-up would meet that: they come first.
+    DuringSetup,
     /// When the container is set up, before its payload runs: what would slow down or kill the set-up.
     BeforeStart,
     /// On a running container: all of it. Devices only if there are rules.
@@ -36,8 +41,8 @@ pub enum Phase {
 impl Cgroup {
     /// Applies the limits of a phase.
     ///
-    /// With the systemd driver there is no cgroup before [`Cgroup::attach`]: `BeforeClone` does nothing, and
-    /// `BeforeStart` does all.
+    /// With the systemd driver there is no cgroup before [`Cgroup::attach`]: `BeforeClone` and `DuringSetup` do nothing,
+    /// and `BeforeStart` does all.
     ///
     /// # Errors
     /// Every error names the field. `InvalidArgument` for a value that makes no sense, `Unimplemented` where the
@@ -53,27 +58,67 @@ impl Cgroup {
             return Ok(());
         }
         let mut resources = std::borrow::Cow::Borrowed(resources);
-        if matches!(self.driver, Driver::Systemd { .. }) && phase != Phase::BeforeClone {
+        if phase == Phase::Update {
+            self.complete_bandwidth(&mut resources);
+        }
+        let by_systemd = matches!(self.driver, Driver::Systemd { .. });
+        if by_systemd && matches!(phase, Phase::BeforeClone | Phase::DuringSetup) {
+            return Ok(());
+        }
+        if by_systemd {
             self.apply_by_systemd(&mut resources, phase)?;
         }
-        let first = phase != Phase::BeforeStart || matches!(self.driver, Driver::Systemd { .. });
-        let second = phase != Phase::BeforeClone;
-        if first {
-            if phase != Phase::Update || !resources.devices.is_empty() {
-                self.apply_devices(&resources.devices)?;
-            }
+        let all = by_systemd || phase == Phase::Update;
+        let devices = phase != Phase::Update || !resources.devices.is_empty();
+        let theirs = if self.mode == Mode::V2 { Phase::DuringSetup } else { Phase::BeforeClone };
+        if devices && (all || phase == theirs) {
+            self.apply_devices(&resources.devices)?;
+        }
+        if all || phase == Phase::BeforeClone {
             match self.mode {
                 Mode::V2 => v2::before_clone(self, &resources)?,
                 _ => v1::before_clone(self, &resources)?,
             }
         }
-        if second {
+        if all || phase == Phase::BeforeStart {
             match self.mode {
                 Mode::V2 => v2::before_start(self, &resources)?,
                 _ => v1::before_start(self, &resources, phase)?,
             }
         }
         Ok(())
+    }
+}
+
+impl Cgroup {
+    /// Adds the present quota to an update of the period alone, and the other way round: `cpu.max` takes both, and so
+    /// does systemd. Without it an update of the period would lift the quota.
+    fn complete_bandwidth(&self, resources: &mut std::borrow::Cow<'_, Resources>) {
+        let Some(cpu) = &resources.cpu else { return };
+        let (quota, period) = (cpu.quota.unwrap_or(0), cpu.period.unwrap_or(0));
+        if (quota == 0) == (period == 0) {
+            return;
+        }
+        let Some((present_quota, present_period)) = self.bandwidth() else { return };
+        let Some(cpu) = &mut resources.to_mut().cpu else { return };
+        if quota == 0 {
+            cpu.quota = Some(present_quota);
+        } else {
+            cpu.period = Some(present_period);
+        }
+    }
+
+    /// The present quota, -1 for none, and period in microseconds, where the kernel tells them.
+    fn bandwidth(&self) -> Option<(i64, u64)> {
+        let dir = self.node(Controller::Cpu)?.dir().ok()?;
+        if self.mode != Mode::V2 {
+            let quota = dir.read("cpu.cfs_quota_us").ok()?.trim_ascii().parse().ok()?;
+            return Some((quota, dir.read("cpu.cfs_period_us").ok()?.trim_ascii().parse().ok()?));
+        }
+        let text = dir.read("cpu.max").ok()?;
+        let (quota, period) = text.trim_ascii().split_once(' ')?;
+        let quota = if quota == "max" { -1 } else { quota.parse().ok()? };
+        Some((quota, period.parse().ok()?))
     }
 }
 

@@ -24,12 +24,19 @@ pub(crate) fn tests() -> Vec<Test> {
     ]
 }
 
+/// Devices are confined before the first process on v1, and while it sets itself up on v2.
+fn confine(scratch: &Scratch, resources: &Resources) {
+    for phase in [Phase::BeforeClone, Phase::DuringSetup] {
+        scratch.cgroup.apply(resources, phase).unwrap();
+    }
+}
+
 fn v1_list_is_what_was_asked() -> Outcome {
     if is_v2() {
         skip!("cgroup v2 has no list");
     }
     let scratch = Scratch::new(&Resources::default());
-    scratch.cgroup.apply(&resources(KMSG), Phase::BeforeClone).unwrap();
+    confine(&scratch, &resources(KMSG));
     let mut list: Vec<String> =
         scratch.read(Controller::Devices, "devices.list").lines().map(str::to_owned).collect();
     list.sort();
@@ -65,7 +72,7 @@ fn confined(hierarchy: &Hierarchy) -> Outcome {
     let opens =
         |scratch: &mut Scratch| [&null, &kmsg].map(|path| scratch.outcome_of(&format!("open {path}")));
     assert_eq!(opens(&mut scratch), [0, 0], "before there are rules");
-    scratch.cgroup.apply(&Resources::default(), Phase::BeforeClone).unwrap();
+    confine(&scratch, &Resources::default());
     assert_eq!(opens(&mut scratch), [0, EPERM], "the standard devices");
     scratch.cgroup.apply(&resources(KMSG), Phase::Update).unwrap();
     assert_eq!(opens(&mut scratch), [0, 0], "one more");
@@ -90,7 +97,7 @@ fn programs_of(scratch: &Scratch) -> Vec<u32> {
 fn programs_are_replaced_not_added() -> Outcome {
     let Some(unified) = unified_hierarchy() else { skip!("no unified hierarchy") };
     let scratch = Scratch::on(&unified, &Resources::default());
-    scratch.cgroup.apply(&resources(r#"{"devices":[{"allow":true}]}"#), Phase::BeforeClone).unwrap();
+    confine(&scratch, &resources(r#"{"devices":[{"allow":true}]}"#));
     assert!(programs_of(&scratch).is_empty(), "nothing to enforce, no program");
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..3 {
@@ -114,7 +121,7 @@ fn the_kernel_takes_a_long_program() -> Outcome {
         })
         .collect();
     let json = format!(r#"{{"devices":[{}]}}"#, rules.join(","));
-    scratch.cgroup.apply(&resources(&json), Phase::BeforeClone).unwrap();
+    confine(&scratch, &resources(&json));
     assert_eq!(programs_of(&scratch).len(), 1);
     Outcome::Passed
 }

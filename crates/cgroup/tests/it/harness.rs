@@ -49,7 +49,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
             }
             Ok(Outcome::Skipped(reason)) => {
                 skipped += 1;
-                println!("test {name} ... skipped: {reason}");
+                gantry_testkit::skip(&format!("cgroup::{name}"), &reason);
             }
             Err(_) => {
                 failed.push(name.as_str());
@@ -58,7 +58,13 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
         }
     }
     remove_parents();
-    println!("\n{passed} passed, {skipped} skipped, {} failed {failed:?}", failed.len());
+    // As libtest has it, where tests that were left early count as passed.
+    let word = if failed.is_empty() { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {word}. {} passed; {} failed; {skipped} skipped {failed:?}",
+        passed + skipped,
+        failed.len()
+    );
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

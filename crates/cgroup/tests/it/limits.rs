@@ -195,6 +195,7 @@ pub(crate) fn tests() -> Vec<Test> {
 
 fn apply(scratch: &Scratch, resources: &Resources) -> Result<(), LimitError> {
     scratch.cgroup.apply(resources, Phase::BeforeClone)?;
+    scratch.cgroup.apply(resources, Phase::DuringSetup)?;
     scratch.cgroup.apply(resources, Phase::BeforeStart)
 }
 

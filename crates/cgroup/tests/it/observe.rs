@@ -49,9 +49,9 @@ fn frozen(hierarchy: &Hierarchy) -> Outcome {
     scratch.go(pid);
     let cpu_time = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap();
-        let fields: Vec<u64> =
-            stat.rsplit(')').next().unwrap().split(' ').filter_map(|field| field.parse().ok()).collect();
-        fields[10] + fields[11]
+        // After the name come the state and then numbers, -1 among them: proc_pid_stat(5), fields 14 and 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
     };
     assert_eq!(scratch.cgroup.freezer_state().unwrap(), Some(FreezerState::Thawed));
     scratch.cgroup.freeze().unwrap();

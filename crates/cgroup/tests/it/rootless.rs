@@ -61,7 +61,7 @@ fn without() {
     let mut cgroup = Cgroup::create(&spec(""), &Resources::default(), Features::default()).unwrap();
     assert!(cgroup.is_absent());
     assert!(cgroup.clone_target().is_none());
-    for phase in [Phase::BeforeClone, Phase::BeforeStart, Phase::Update] {
+    for phase in [Phase::BeforeClone, Phase::DuringSetup, Phase::BeforeStart, Phase::Update] {
         cgroup.apply(&Resources::default(), phase).unwrap();
     }
     let pid = rustix::process::getpid();

@@ -146,7 +146,9 @@ impl Restoring<'_> {
         let linux = self.bundle.spec.linux.as_ref();
         let resources = linux.and_then(|linux| linux.resources.as_ref()).unwrap_or(&none);
         let mut cgroup = Cgroup::create(cgroup_spec, resources, cgroup_features(self.host))?;
-        cgroup.apply(resources, Phase::BeforeClone).map_err(gantry_cgroup::Error::from)?;
+        for phase in [Phase::BeforeClone, Phase::DuringSetup] {
+            cgroup.apply(resources, phase).map_err(gantry_cgroup::Error::from)?;
+        }
         let criu = Criu::start(Streams::Inherited, inherited)?;
         let pid = Pid::from_raw(criu.pid()).ok_or_else(|| Error::Unsupported("pid 0".into()))?;
         cgroup.attach(pid, Joined::Nothing)?;

@@ -100,6 +100,11 @@ fn inside(directory: BorrowedFd<'_>, call: impl FnOnce() -> Result<(), Errno>) -
     done
 }
 
+/// Makes a call that knows only paths with a mount: a directory as the working one, a file by /proc.
+fn by_path(mount: BorrowedFd<'_>, call: impl FnOnce(&CStr) -> Result<(), Errno>) -> Result<(), Errno> {
+    if is_directory(mount)? { inside(mount, || call(c".")) } else { call(FdPath::new(mount).as_cstr()) }
+}
+
 /// Opens where a mount goes, making it where it is missing.
 fn open_target(root: BorrowedFd<'_>, plan: &MountPlan, missing: Missing) -> Result<OwnedFd, Errno> {
     if plan.strict_target {
@@ -253,7 +258,7 @@ pub(super) fn change_propagation(mount: BorrowedFd<'_>, change: Propagation) -> 
     }
     let mut flags = MountPropagationFlags::from_bits_retain(change.kind as u32);
     flags.set(MountPropagationFlags::REC, change.recursive);
-    mount_change(FdPath::new(mount).as_cstr(), flags)
+    by_path(mount, |path| mount_change(path, flags))
 }
 
 /// Changes attributes by mount(2), for kernels before 5.12. What is not named stays.
@@ -296,11 +301,7 @@ pub(super) fn remount(mount: BorrowedFd<'_>, attributes: Attributes) -> Result<(
         flags |= MS_RELATIME;
     }
     let flags = MountFlags::BIND | MountFlags::from_bits_retain(flags as u32);
-    if is_directory(mount)? {
-        inside(mount, || mount_remount(c".", flags, c""))?;
-    } else {
-        mount_remount(FdPath::new(mount).as_cstr(), flags, c"")?;
-    }
+    by_path(mount, |path| mount_remount(path, flags, c""))?;
     // The path of a file went through a /proc that may be the container's and no procfs at all.
     let done = rustix::fs::fstatvfs(mount)?.f_flag.bits() & expected == expected;
     if done { Ok(()) } else { Err(Errno::XDEV) }

@@ -143,7 +143,10 @@ fn message(fault: Fault, plan: Option<&Plan>) -> String {
             let path = rootfs.map(|rootfs| text(&rootfs.path)).unwrap_or_default();
             format!("error mounting rootfs {path:?}: {why}")
         }
-        Step::Label if index == 0 => format!("unable to apply apparmor profile: {why}"),
+        Step::Label if index == 0 => {
+            let profile = plan.and_then(|plan| plan.process.apparmor.as_deref()).map(text).unwrap_or_default();
+            format!("unable to apply apparmor profile {profile:?}: {why}")
+        }
         Step::Label => format!("unable to set the selinux label: {why}"),
         Step::LookPath => look_path(&program, fault.errno),
         Step::Exec => format!("exec {program}: {why}"),
