@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance-vm bench soak clean
+.PHONY: setup build run test conformance conformance-vm bench soak clean
 
 setup:
 	@scripts/setup.sh
@@ -27,6 +27,13 @@ COUNT ?= 100
 VIEW ?= v2
 bench: setup build
 	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES)
+
+## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
+## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.
+SUITES = $(if $(SUITE),$(SUITE)=$(DIR)) $(if $(CONTEST),contest=$(CONTEST)) \
+	$(if $(RUNTIME_TOOLS),runtime-tools=$(RUNTIME_TOOLS)) $(if $(CRUN),crun=$(CRUN)) $(if $(BATS),bats=$(BATS))
+conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
+	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
 
 ## The tests again and again, and longer races. ROUNDS may be given.
 ROUNDS ?= 20

@@ -1,6 +1,7 @@
 //! Automation of the workspace.
 #![forbid(unsafe_code)]
 
+mod conformance;
 mod gate;
 mod syscalls;
 mod tidy;
@@ -14,6 +15,7 @@ commands:
   ci               the whole gate: formatting, tidy, lints, tests
   tidy             the crate table, file sizes and other rules of the house
   test             every test, with the skipped ones counted
+  conformance      other projects' suites, compared with the lists of conformance/
   conformance-vm   the tests of cgroups and of the runtime in a virtual machine
   smoke-vm         a short selection of them
   syscall-tables   write the seccomp compiler's tables of system calls from Debian's kernel headers";
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "ci" => gate::ci(),
         Some((command, [])) if command == "tidy" => tidy::run(),
         Some((command, [])) if command == "test" => gate::test(),
+        Some((command, rest)) if command == "conformance" => conformance::run(rest),
         Some((command, [])) if command == "conformance-vm" => vm::conformance(),
         Some((command, [])) if command == "smoke-vm" => vm::smoke().map(drop),
         Some((command, rest)) if command == "syscall-tables" => syscalls::run(rest),

@@ -73,6 +73,9 @@ pub(crate) fn container(
     warn_of_ambient(host, &plan);
     let (seccomp, listener) = seccomp(host, linux, &spec.annotations)?;
     plan.seccomp = seccomp;
+    if let Some(program) = &plan.seccomp {
+        host.notices.debug(format_args!("seccomp filter flags: {}", program.flags));
+    }
     plan.keyring = (!choices.no_new_keyring).then(|| c_string(&format!("_ses.{id}"), "id")).transpose()?;
     plan.personality = linux.personality.as_ref().map(crate::sched::personality).transpose()?;
     plan.memory_policy = linux.memory_policy.as_ref().map(crate::sched::memory_policy).transpose()?;

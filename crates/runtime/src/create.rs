@@ -17,6 +17,7 @@ use crate::config::Bundle;
 use crate::error::Error;
 use crate::foreground::Foreground;
 use crate::host::{CgroupDriver, Host};
+use crate::notice::step;
 use crate::parent::{Answers, Conversation};
 use crate::plan::{Gate, Plan};
 use crate::rare::Rare;
@@ -252,6 +253,7 @@ impl Making<'_> {
         plan.await_cgroup = plan.namespaces.intermediate || !by_clone && !cgroup_spec.targets.is_empty();
         let (mut conversation, joined) = self.clone_into(&plan, &cgroup)?;
         self.failpoint("clone")?;
+        self.host.notices.debug(format_args!("{}", step::CLONED));
         // Early, because the first move after a pause takes the kernel 5 to 18 ms, in which the child does the rest.
         let pid = Pid::from_raw(conversation.child.pid).ok_or_else(|| Error::Unsupported("pid 0".into()))?;
         conversation.write_maps(self.host.rootless)?;
@@ -264,6 +266,7 @@ impl Making<'_> {
             conversation.say(Kind::Cgroup)?;
         }
         self.failpoint("attach")?;
+        self.host.notices.debug(format_args!("{}", step::INSIDE));
         // The runtime may be pinned, such as to the CPUs that a node sets aside for its engine. Not every host allows
         // the change, and none needs it.
         let _ = gantry_sys::sched::reset_affinity(conversation.child.pid);
@@ -291,6 +294,7 @@ impl Making<'_> {
         conversation.answer(&mut answers)?;
         let console = answers.console;
         self.failpoint("ready")?;
+        self.host.notices.debug(format_args!("{}", step::READY));
         confine(&cgroup, Phase::BeforeStart)?;
         crate::delegate::give_below(&self.bundle.spec, &cgroup, pid)?;
         let child = self.finish(cgroup, conversation, &record)?;

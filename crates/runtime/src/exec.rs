@@ -15,6 +15,7 @@ use crate::create::{deliver_console, send_pidfd, write_pid_file};
 use crate::error::Error;
 use crate::foreground::Foreground;
 use crate::host::Host;
+use crate::notice::step;
 use crate::parent::{Answers, Conversation};
 use crate::plan::identity::ProcessPlan;
 use crate::plan::namespaces::{Join, NEWPID, NEWUSER, NamespacePlan, group_map, is_single};
@@ -219,11 +220,12 @@ fn start(
         None => Conversation::begin(plan, None),
     };
     let mut conversation = begun?;
+    host.notices.debug(format_args!("{}", step::CLONED));
     let pid = Pid::from_raw(conversation.child.pid).ok_or_else(|| Error::Unsupported("pid 0".into()))?;
     if let Some(mask) = &initial {
         gantry_sys::sched::set_affinity(conversation.child.pid, mask)
             .map_err(Error::io("error setting initial CPU affinity"))?;
-        host.notices.debug(format_args!("affinity: {}", crate::sched::hexadecimal(mask)));
+        host.notices.debug(format_args!("nsexec: affinity: {}", crate::sched::hexadecimal(mask)));
     }
     if let (false, Some(cgroup)) = (by_clone, cgroup) {
         cgroup.join_for_exec(pid, init, &sub)?;
@@ -238,7 +240,9 @@ fn start(
     conversation.set_oom_score()?;
     conversation.say(Kind::Cgroup)?;
     let mut answers = Answering { record, request, listener, console: None };
+    host.notices.debug(format_args!("{}", step::INSIDE));
     conversation.answer(&mut answers)?;
+    host.notices.debug(format_args!("{}", step::EXEC));
     let console = answers.console;
     if let Some(path) = &request.pidfd_socket {
         send_pidfd(path, &conversation.child)?;

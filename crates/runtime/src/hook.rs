@@ -56,7 +56,7 @@ fn run_one(
     if let Err(errno) = rustix::fs::stat(&plan.path) {
         return Err(failed(format!("fork/exec {}: {}", plan.path.to_string_lossy(), Failure(errno))));
     }
-    let end = run_hook(plan, Some(state.as_fd()), Some(output.streams()), None);
+    let end = run_hook(plan, &plan.env, Some(state.as_fd()), Some(output.streams()), None);
     match end.map_err(|errno| failed(Failure(errno).to_string()))? {
         HookEnd::Exit(exit) if exit.status() == 0 => Ok(()),
         HookEnd::Exit(exit) => Err(failed(format!("exit status {}", exit.status()))),

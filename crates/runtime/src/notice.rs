@@ -3,6 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Steps of a process that is being made, in the words of runc: people and tests look for them in a log.
+pub(crate) mod step {
+    /// The process is cloned, and enters its namespaces.
+    pub(crate) const CLONED: &str = "nsexec container setup";
+    /// It is in its cgroup, and sets up the rest by itself.
+    pub(crate) const INSIDE: &str = "child process in init()";
+    /// A container's process is ready, and says nothing more.
+    pub(crate) const READY: &str = "init: closing the pipe to signal completion";
+    /// An additional process is ready.
+    pub(crate) const EXEC: &str = "setns_init: about to exec";
+}
+
 /// How much a notice matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {

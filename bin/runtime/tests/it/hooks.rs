@@ -169,6 +169,20 @@ fn start_container_hooks_run_inside() {
 }
 
 #[test]
+fn start_container_hook_without_an_environment_has_the_process_s_and_its_home() {
+    let runtime = Runtime::new();
+    let bundle = Bundle::new().writable().args(["cat", "/out"]);
+    let bundle = bundle.edit(|c| {
+        c["process"]["env"] = json!(["PATH=/bin", "ONE=two"]);
+        c["hooks"] = json!({ "startContainer": [{
+            "path": "/bin/sh",
+            "args": ["sh", "-c", "echo \"$ONE ${HOME-none}\" >/out"],
+        }] });
+    });
+    assert_eq!(runtime.run(&bundle).ok().lines(), ["two /root"]);
+}
+
+#[test]
 fn a_prestart_hook_can_set_up_the_network() {
     require!(Need::Program("ip"), Need::Program("nsenter"));
     let runtime = Runtime::new();

@@ -555,6 +555,30 @@ fn logs_are_appended_and_debug_adds_to_them() {
 }
 
 #[test]
+fn debug_names_the_steps_as_runc_does() {
+    require!(Need::Not(Peer::Crun, "has words of its own"));
+    let runtime = Runtime::new().with_globals(["--debug"]);
+    let log = |output: &str, steps: &[&str]| {
+        for step in steps {
+            assert!(output.contains(step), "{step}: {output}");
+        }
+    };
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_LOG"] });
+    let profiled = Bundle::new().edit(|c| c["linux"]["seccomp"] = profile);
+    let common = ["nsexec container setup", "child process in init()"];
+    let output = runtime.run(&profiled).ok();
+    log(&output.stderr, &common);
+    log(&output.stderr, &["init: closing the pipe to signal completion"]);
+    let bundle = Bundle::new().args(["sleep", "100"]);
+    let container = runtime.container(&bundle);
+    container.create().ok();
+    container.start().ok();
+    let output = container.exec(&[], ["true"]).ok();
+    log(&output.stderr, &common);
+    log(&output.stderr, &["setns_init: about to exec"]);
+}
+
+#[test]
 fn systemd_cgroup_path_of_a_file_system_is_refused() {
     require!(Need::Not(Peer::Crun, "takes any path for a slice"));
     let runtime = Runtime::new().with_globals(["--systemd-cgroup"]);

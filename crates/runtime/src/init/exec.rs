@@ -41,7 +41,7 @@ impl Init<'_> {
         self.listen(plan)?;
         self.failpoint(Step::LookPath)?;
         self.wait_at_gate()?;
-        self.run_start_container_hooks()?;
+        self.run_start_container_hooks(env.as_ref())?;
         self.failpoint(Step::StartContainerHook)?;
         close_descriptors(3 + plan.preserve_fds).at(Step::Descriptors)?;
         let filter = plan.seccomp.as_ref().filter(|program| !program.listener);

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use gantry_sys::clone::{CloneArgs, spawn};
+use gantry_sys::exec::StringArray;
 use gantry_sys::process::{self, Exit, Wait};
 use gantry_sys::{Errno, exec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,19 +18,21 @@ const NOT_EXECUTED: i32 = 127;
 
 impl Init<'_> {
     pub(super) fn run_create_container_hooks(&self) -> Result<(), Fault> {
-        self.run_hooks(&self.plan.create_container_hooks, 0, None, Step::CreateContainerHook)
+        self.run_hooks(&self.plan.create_container_hooks, 0, None, None, Step::CreateContainerHook)
     }
 
-    pub(super) fn run_start_container_hooks(&self) -> Result<(), Fault> {
+    /// `env` is the process's environment, if it is not that of the configuration.
+    pub(super) fn run_start_container_hooks(&self, env: Option<&StringArray>) -> Result<(), Fault> {
         // A filter with a listener is in force already.
         let filter = self.plan.process.seccomp.as_ref().filter(|program| !program.listener);
-        self.run_hooks(&self.plan.start_container_hooks, 1, filter, Step::StartContainerHook)
+        self.run_hooks(&self.plan.start_container_hooks, 1, env, filter, Step::StartContainerHook)
     }
 
     fn run_hooks(
         &self,
         hooks: &[HookPlan],
         state: usize,
+        process_env: Option<&StringArray>,
         filter: Option<&Program>,
         step: Step,
     ) -> Result<(), Fault> {
@@ -37,7 +40,8 @@ impl Init<'_> {
             let state = self.hook_states[state].as_ref().map(AsFd::as_fd);
             let output = self.plan.hook_output.as_ref().map(crate::plan::HookOutput::streams);
             let failed = |errno| Fault { step, index: index as u32, errno };
-            match run_hook(hook, state, output, filter).map_err(failed)? {
+            let env = process_env.filter(|_| hook.env_of_process).unwrap_or(&hook.env);
+            match run_hook(hook, env, state, output, filter).map_err(failed)? {
                 HookEnd::Exit(Exit::Code(0)) => {}
                 HookEnd::TimedOut => return Err(failed(Errno::TIMEDOUT)),
                 // The status is told in the place of an errno, above all of those.
@@ -69,6 +73,7 @@ pub(crate) enum HookEnd {
 /// Runs one hook with the state on its standard input, under the container's filter if there is one, and waits for it.
 pub(crate) fn run_hook(
     hook: &HookPlan,
+    env: &StringArray,
     state: Option<BorrowedFd<'_>>,
     output: Option<[BorrowedFd<'_>; 2]>,
     filter: Option<&Program>,
@@ -92,7 +97,7 @@ pub(crate) fn run_hook(
         if filter.is_some_and(|program| load(program).is_err()) {
             return NOT_EXECUTED;
         }
-        let _ = exec::execve(&hook.path, &hook.args, &hook.env);
+        let _ = exec::execve(&hook.path, &hook.args, env);
         NOT_EXECUTED
     })?;
     if let Some(timeout) = hook.timeout_ms {

@@ -72,8 +72,13 @@ pub(crate) fn error(fault: Fault, plan: Option<&Plan>, hook_output: String) -> E
     if let Some(hook) = hook_error(fault, hook_output) {
         return hook;
     }
-    Error::Init { message: message(fault, plan), errno: fault.errno }
+    let first = plan.is_some_and(|plan| plan.rootfs.is_some());
+    let during = if first { DURING_INIT } else { "" };
+    Error::Init { message: format!("{during}{}", message(fault, plan)), errno: fault.errno }
 }
+
+/// What runc says before the faults of a container's first process, and not of those that are executed in it.
+pub(crate) const DURING_INIT: &str = "error during container init: ";
 
 fn hook_error(fault: Fault, output: String) -> Option<Error> {
     let kind = match fault.step {

@@ -71,6 +71,8 @@ pub(crate) struct HookPlan {
     pub(crate) path: CString,
     pub(crate) args: StringArray,
     pub(crate) env: StringArray,
+    /// Whether that is the process's, to which `HOME` may be added.
+    pub(crate) env_of_process: bool,
     pub(crate) timeout_ms: Option<u64>,
 }
 
@@ -105,6 +107,7 @@ impl HookPlan {
                         Some(env) => string_array(env, "process.env")?,
                         None => own_environment(),
                     },
+                    env_of_process: process_env.is_some() && hook.env.is_empty(),
                     timeout_ms: hook.timeout.map(|seconds| seconds as u64 * 1000),
                 })
             })

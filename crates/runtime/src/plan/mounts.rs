@@ -277,7 +277,8 @@ fn bind(
         Err(errno) => {
             return Err(Error::Init {
                 message: format!(
-                    "error mounting {:?} to rootfs at {:?}: stat {}: {}",
+                    "{}error mounting {:?} to rootfs at {:?}: stat {}: {}",
+                    crate::init::words::DURING_INIT,
                     mount.source,
                     mount.destination,
                     source.to_string_lossy(),
