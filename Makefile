@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-vm bench soak clean
+.PHONY: setup build run test conformance conformance-vm bench soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -39,6 +39,12 @@ conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 ROUNDS ?= 20
 soak: setup
 	@GANTRY_SOAK=1 scripts/soak.sh $(ROUNDS)
+
+## Throws damaged bytes at every parser. SECONDS (each target) and TARGETS may be given.
+SECONDS ?= 30
+fuzz:
+	@scripts/setup.sh fuzz
+	@scripts/fuzz.sh $(SECONDS) $(TARGETS)
 
 clean:
 	cargo clean

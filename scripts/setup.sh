@@ -1,9 +1,12 @@
 #!/bin/sh
-# Installs what building, running and testing need on Debian, and nothing when it is there already. Needs root.
+# Installs what building, running and testing need on Debian, and nothing when it is there already; with `fuzz`, what
+# the fuzz targets need besides. Needs root.
 set -eu
 packages="busybox-static debootstrap gcc libc6-dev make git ca-certificates iproute2 procps uidmap jq
 runc crun conmon podman buildah containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
 libseccomp-dev python3-seccomp mmdebstrap"
+# libFuzzer is C++.
+[ "${1:-}" != fuzz ] || packages="$packages g++"
 missing=""
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

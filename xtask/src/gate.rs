@@ -9,6 +9,8 @@ use std::time::Instant;
 /// Formatting, tidy, lints and tests.
 pub(crate) fn ci() -> Result<(), Box<dyn Error>> {
     cargo(&["fmt", "--all", "--check"])?;
+    // A workspace of its own.
+    cargo(&["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"])?;
     crate::tidy::run()?;
     cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"])?;
     test()

@@ -68,7 +68,7 @@ impl Hierarchy {
         Self { mode: Mode::V2, mounts: vec![mount], own: OnceCell::new() }
     }
 
-    fn from_mountinfo(table: &str) -> Result<Self, PathError> {
+    pub(crate) fn from_mountinfo(table: &str) -> Result<Self, PathError> {
         let mut mounts: Vec<Mount> = Vec::with_capacity(16);
         let mut unified = None;
         for mount in table.lines().filter_map(parse_mount) {
@@ -138,7 +138,7 @@ pub(crate) fn find_own(text: &str, controllers: Controllers) -> Option<&str> {
     })
 }
 
-fn below_mount(own: &str, root: &str) -> Result<String, PathError> {
+pub(crate) fn below_mount(own: &str, root: &str) -> Result<String, PathError> {
     let outside = || PathError::OwnOutside { own: own.into(), root: root.into() };
     let rest = match root {
         "/" => own.strip_prefix('/'),

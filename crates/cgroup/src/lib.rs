@@ -28,6 +28,9 @@ pub mod devices;
 mod dir;
 mod error;
 mod freeze;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hierarchy;
 mod kill;
 mod limits;

@@ -149,7 +149,7 @@ fn watch_v1(node: &Node) -> Result<(OwnedFd, Source), Errno> {
 }
 
 /// The line `oom_kill` of `memory.events` or `memory.oom_control`.
-fn count(text: &str) -> u64 {
+pub(crate) fn count(text: &str) -> u64 {
     text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
 }
 

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used)] // A benchmark may fail.
 
+#[path = "../tests/seccomp/action.rs"]
+mod action;
 #[path = "../tests/seccomp/oracle.rs"]
 #[allow(dead_code)] // The tests use more of it.
 mod oracle;

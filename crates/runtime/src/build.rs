@@ -155,7 +155,7 @@ fn warn_of_ambient(host: &Host, plan: &ProcessPlan) {
 }
 
 /// Versions 1.x of the specification, as runc checks them.
-fn check_version(version: &str) -> Result<(), Error> {
+pub(crate) fn check_version(version: &str) -> Result<(), Error> {
     let mut parts = version.splitn(3, '.');
     let number = |part: Option<&str>| part.and_then(|part| part.parse::<u32>().ok());
     match (number(parts.next()), number(parts.next()), parts.next()) {
@@ -168,7 +168,7 @@ fn check_version(version: &str) -> Result<(), Error> {
 }
 
 /// A name for sethostname(2) or setdomainname(2).
-fn name(text: &str, field: &str, own_uts: bool) -> Result<Option<Vec<u8>>, Error> {
+pub(crate) fn name(text: &str, field: &str, own_uts: bool) -> Result<Option<Vec<u8>>, Error> {
     const MAX_NAME: usize = 64;
     if text.is_empty() {
         return Ok(None);

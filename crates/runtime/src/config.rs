@@ -213,26 +213,6 @@ mod tests {
         "devices":[{"path":"/dev/x","type":"c","major":1,"minor":2}],"timeOffsets":{"boottime":{"secs":1}},
         "netDevices":{"eth0":{"name":"e"}},"maskedPaths":["/proc/x"],"intelRdt":{"closID":"c","schemata":["L3:0=f"]}}}"#;
 
-    /// Everything that is checked before anything of the host is touched.
-    fn check(spec: &Spec) {
-        let none = gantry_types::oci::Linux::default();
-        let linux = spec.linux.as_ref().unwrap_or(&none);
-        let _ = spec.process.as_ref().map(crate::plan::identity::ProcessPlan::prepare);
-        let joins = linux.namespaces.iter().any(|namespace| !namespace.path.is_empty());
-        if !joins {
-            let _ = crate::plan::namespaces::NamespacePlan::prepare(linux);
-        }
-        let _ = crate::plan::rootfs::devices(linux);
-        let _ = crate::plan::rootfs::paths(&linux.masked_paths, "f");
-        let _ = crate::plan::rootfs::sysctls(spec, linux, u64::MAX);
-        let _ = crate::plan::rootfs::root_propagation(linux);
-        let _ = crate::netdev::prepare(linux, u64::MAX, false);
-        for mount in &spec.mounts {
-            let _ = crate::plan::options::MountOptions::parse(&mount.options);
-            let _ = crate::plan::mounts::clean_target(&mount.destination, "f");
-        }
-    }
-
     proptest::proptest! {
         #[test]
         fn no_damage_to_a_configuration_breaks_its_reader(
@@ -243,7 +223,7 @@ mod tests {
             edits.into_iter().for_each(|(at, byte)| text[at] = byte);
             text.truncate(cut.max(1));
             if let Ok(spec) = parse(&text) {
-                check(&spec);
+                crate::fuzzing::plan(&spec);
             }
         }
 
@@ -264,13 +244,13 @@ mod tests {
             let mut parts: Vec<&str> = parts.clone();
             parts[at] = &changed;
             if let Ok(spec) = parse(parts.join(":").as_bytes()) {
-                check(&spec);
+                crate::fuzzing::plan(&spec);
             }
         }
     }
 
     #[test]
     fn the_sample_is_whole() {
-        check(&parse(SAMPLE.as_bytes()).unwrap());
+        crate::fuzzing::plan(&parse(SAMPLE.as_bytes()).unwrap());
     }
 }

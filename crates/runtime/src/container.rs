@@ -76,14 +76,16 @@ fn stat_of(pid: i32) -> Result<(u8, u64), Errno> {
     let file = openat(CWD, format!("/proc/{pid}/stat"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = [0u8; 1024];
     let len = rustix::io::read(&file, &mut text)?;
+    parse_stat(&text[..len]).ok_or(Errno::INVAL)
+}
+
+pub(crate) fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
     // The program's name, in parentheses, may hold anything.
-    let start = text[..len].iter().rposition(|&b| b == b')').ok_or(Errno::INVAL)? + 2;
-    let mut fields = text[start..len].split(|&b| b == b' ');
-    let state = *fields.next().and_then(|state| state.first()).ok_or(Errno::INVAL)?;
-    let digits = fields.nth(18).ok_or(Errno::INVAL)?;
-    let time =
-        digits.iter().take_while(|b| b.is_ascii_digit()).fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
-    Ok((state, time))
+    let start = text.iter().rposition(|&b| b == b')')? + 2;
+    let mut fields = text.get(start..)?.split(|&b| b == b' ');
+    let state = *fields.next()?.first()?;
+    let time = std::str::from_utf8(fields.nth(18)?).ok()?.trim_ascii_end().parse().ok()?;
+    Some((state, time))
 }
 
 fn is_alive(record: &Record) -> Result<bool, Error> {
@@ -133,5 +135,24 @@ pub fn processes(host: &Host, id: &ContainerId) -> Result<Vec<i32>, Error> {
     match &container.cgroup {
         Some(cgroup) => Ok(cgroup.pids(Depth::Tree)?),
         None => Ok(vec![container.record.pid]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_programs_do_not_confuse_the_reader_of_their_state() {
+        let text = b"7 (a) R 1) Z 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 0 0\n";
+        assert_eq!(parse_stat(text), Some((b'Z', 12345)));
+        assert_eq!(parse_stat(&text[..text.len() - 5]), Some((b'Z', 12345)));
+        for cut in
+            ["", "7 (a)", "7 (a) ", "7 (a) S", "7 (a", "7 (a) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 "]
+        {
+            assert_eq!(parse_stat(cut.as_bytes()), None, "{cut}");
+        }
+        let large = format!("7 (a) S{} 99999999999999999999 0", " 0".repeat(18));
+        assert_eq!(parse_stat(large.as_bytes()), None);
     }
 }

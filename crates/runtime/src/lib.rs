@@ -33,6 +33,9 @@ mod error;
 mod exec;
 mod failpoint;
 mod foreground;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod hook;
 mod host;

@@ -195,7 +195,7 @@ impl Running {
         match told.map_err(Error::io("receive from the process in the container"))? {
             Some((message, _)) if message.kind == Kind::Ready => Ok(Ok(())),
             Some((message, _)) => {
-                let errno = Errno::from_raw_os_error(message.errno);
+                let errno = message.errno();
                 if message.index == u32::MAX {
                     return Err(Error::io("join the container's namespaces")(errno));
                 }

@@ -193,6 +193,14 @@ fn addresses(host: &Netlink, device: u32) -> Result<Vec<Address>, Errno> {
     Ok(found)
 }
 
+/// Addresses as the kernel lists them; for fuzzing.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn fuzz_addresses(message: &[u8]) {
+    if let Some(address) = Address::parse(message, 1) {
+        let _ = address.request(2);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -158,7 +158,7 @@ impl<'a> Conversation<'a> {
 
     fn fault(&self, message: Message) -> Error {
         let Some(step) = Step::from_number(message.step) else { return protocol_error() };
-        let fault = Fault { step, index: message.index, errno: Errno::from_raw_os_error(message.errno) };
+        let fault = Fault { step, index: message.index, errno: message.errno() };
         init::words::error(fault, Some(self.plan), self.hook_output())
     }
 
@@ -259,7 +259,7 @@ fn clone_by_intermediate(
         }
         Some((message, _)) if message.kind == Kind::Fault => {
             let step = Step::from_number(message.step).ok_or_else(protocol_error)?;
-            let fault = Fault { step, index: message.index, errno: Errno::from_raw_os_error(message.errno) };
+            let fault = Fault { step, index: message.index, errno: message.errno() };
             Err(init::words::error(fault, Some(plan), String::new()))
         }
         _ => Err(protocol_error()),

@@ -24,7 +24,7 @@ pub(crate) fn home_of(uid: u32) -> Option<CString> {
     find_home(&text, uid)
 }
 
-fn find_home(text: &[u8], uid: u32) -> Option<CString> {
+pub(crate) fn find_home(text: &[u8], uid: u32) -> Option<CString> {
     // name:password:uid:gid:comment:home:shell
     for line in text.split(|&b| b == b'\n') {
         let mut fields = line.split(|&b| b == b':');

@@ -215,7 +215,7 @@ fn bad_class(name: &str) -> Error {
 }
 
 /// The lines for a `schemata` file, in the order in which runtime-spec wants them; empty for none.
-fn schemata(config: &IntelRdt) -> Result<String, Error> {
+pub(crate) fn schemata(config: &IntelRdt) -> Result<String, Error> {
     let mut text = String::new();
     let lines = [&config.l3_cache_schema, &config.mem_bw_schema].into_iter().chain(&config.schemata);
     for line in lines.filter(|line| !line.is_empty()) {
@@ -233,7 +233,7 @@ fn schemata(config: &IntelRdt) -> Result<String, Error> {
 }
 
 /// Where mountinfo has a resctrl file system: proc_pid_mountinfo(5).
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+pub(crate) fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (before, after) = line.split_once(" - ")?;
         let is_resctrl = after.split(' ').next() == Some("resctrl");

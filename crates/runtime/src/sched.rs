@@ -145,12 +145,15 @@ pub(crate) fn personality(personality: &Personality) -> Result<u64, Error> {
 pub(crate) fn number_list(text: &str, field: &str) -> Result<Vec<u64>, Error> {
     let bad = || Error::config(field, format!("{text:?} is not a list such as 0-3,7"));
     let mut mask = Vec::new();
+    let mut named = 0;
     for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let parse =
             |number: &str| number.parse::<usize>().ok().filter(|&n| n <= MAX_LIST_NUMBER).ok_or_else(bad);
         let (first, last) = (parse(first)?, parse(last)?);
-        if first > last {
+        // Whoever names so many numbers names some again and again.
+        named += last.saturating_sub(first) + 1;
+        if first > last || named > MAX_LIST_NUMBER + 1 {
             return Err(bad());
         }
         if mask.len() <= last / 64 {
@@ -193,6 +196,8 @@ mod tests {
         for bad in ["a", "3-1", "-1", "1-", "65536", "99999999999999999999"] {
             assert!(number_list(bad, "f").is_err(), "{bad}");
         }
+        assert_eq!(number_list("0-65535", "f").unwrap().len(), 1024);
+        assert!(number_list(&"0-65535,".repeat(1 << 20), "f").is_err(), "it would take minutes");
     }
 
     #[test]

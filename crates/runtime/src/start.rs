@@ -3,7 +3,6 @@
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use gantry_sys::Errno;
 use gantry_types::ContainerId;
 
 use crate::container::Container;
@@ -37,7 +36,7 @@ pub fn start(host: &Host, id: &ContainerId, notify_socket: Option<&Path>) -> Res
         Opened::Dead => return Err(refuse(Status::Stopped)),
         Opened::Failed(message) => {
             let step = Step::from_number(message.step).unwrap_or(Step::Sync);
-            let fault = Fault { step, index: message.index, errno: Errno::from_raw_os_error(message.errno) };
+            let fault = Fault { step, index: message.index, errno: message.errno() };
             return Err(init::words::error(fault, None, String::new()));
         }
     }

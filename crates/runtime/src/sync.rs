@@ -106,6 +106,11 @@ impl Message {
         Message { kind, step: 0, index: 0, errno: 0 }
     }
 
+    /// The error that it names.
+    pub(crate) fn errno(self) -> Errno {
+        gantry_sys::syscall::received_errno(self.errno)
+    }
+
     pub(crate) fn encode(self) -> [u8; MESSAGE_BYTES] {
         let mut bytes = [0; MESSAGE_BYTES];
         bytes[0..4].copy_from_slice(&(self.kind as u32).to_ne_bytes());

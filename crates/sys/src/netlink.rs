@@ -8,6 +8,8 @@ use std::os::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
+use crate::syscall::received_errno;
+
 /// Bytes of `struct nlmsghdr` and of `struct rtattr`.
 const HEADER: usize = 16;
 const ATTRIBUTE: usize = 4;
@@ -138,7 +140,7 @@ fn answer(payload: &[u8]) -> Result<(), Errno> {
     let code = payload.first_chunk().map(|bytes| i32::from_ne_bytes(*bytes)).ok_or(Errno::BADMSG)?;
     match code {
         0 => Ok(()),
-        code => Err(Errno::from_raw_os_error(code.checked_neg().filter(|code| *code > 0).unwrap_or(5))),
+        code => Err(received_errno(code.checked_neg().unwrap_or(0))),
     }
 }
 
@@ -152,6 +154,16 @@ pub fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
         // The two upper bits tell of nesting and byte order.
         Some((kind & 0x3fff, value))
     })
+}
+
+/// Reads a datagram and the attributes of its messages, whoever sent it; for fuzzing.
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub fn fuzz_datagram(bytes: &[u8]) {
+    let _ = read_datagram(bytes, &mut |message| {
+        let read: usize = attributes(message).map(|(_, value)| ATTRIBUTE + value.len()).sum();
+        assert!(read <= message.len());
+    });
 }
 
 #[cfg(test)]
@@ -186,7 +198,9 @@ mod tests {
         assert_eq!(read_datagram(&[0; 16], &mut |_| {}), Err(Errno::BADMSG));
         assert_eq!(read_datagram(&[0xff; 16], &mut |_| {}), Err(Errno::BADMSG));
         assert_eq!(answer(&[]), Err(Errno::BADMSG));
-        assert_eq!(answer(&i32::MIN.to_ne_bytes()), Err(Errno::IO));
+        for code in [i32::MIN, i32::MAX, -4096, -65_519] {
+            assert_eq!(answer(&code.to_ne_bytes()), Err(Errno::IO), "{code}");
+        }
         assert_eq!(attributes(&[1, 0, 0, 0]).count(), 0);
         assert_eq!(attributes(&[200, 0, 1, 0, 5]).count(), 0);
         assert_eq!(attributes(&[]).count(), 0);

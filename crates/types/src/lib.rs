@@ -7,6 +7,8 @@
 mod error_kind;
 mod id;
 pub mod oci;
+mod user;
 
 pub use error_kind::ErrorKind;
 pub use id::{ContainerId, InvalidId, MAX_ID_BYTES};
+pub use user::{ExecUser, InvalidUser};

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 
 use gantry_runtime::config::{Bundle, MAX_CONFIG_BYTES};
 use gantry_runtime::{ExecRequest, Foreground, Host, Orphans};
-use gantry_types::ContainerId;
 use gantry_types::oci::{Capabilities, Process};
+use gantry_types::{ContainerId, ExecUser, InvalidUser};
 
 use super::flags;
 use crate::args::{Command, Flag, Flags, Kind, Parsed};
@@ -122,9 +122,9 @@ fn changed(mut process: Process, args: &Parsed<'_>) -> Result<Process, Failure> 
         process.no_new_privileges = args.switch("no-new-privs");
     }
     if let Some(user) = args.text("user") {
-        let (uid, gid) = parse_user(user)?;
-        process.user.uid = uid;
-        process.user.gid = gid.unwrap_or(process.user.gid);
+        let user: ExecUser = user.parse().map_err(|error: InvalidUser| Failure::new(error.to_string()))?;
+        process.user.uid = user.uid;
+        process.user.gid = user.gid.unwrap_or(process.user.gid);
     }
     for gid in args.integers("additional-gids") {
         process.user.additional_gids.push(additional_gid(gid)?);
@@ -160,69 +160,7 @@ fn check(process: &Process) -> Result<(), Failure> {
     Err(Failure::new(complaint))
 }
 
-/// Reads `UID` or `UID:GID`: digits alone, below 2^32 - 1, which the kernel takes for "no change".
-///
-/// CVE-2026-30892: a parser that wraps, or stops at what it does not understand, makes somebody root.
-fn parse_user(text: &str) -> Result<(u32, Option<u32>), Failure> {
-    let (uid, gid) = match text.split_once(':') {
-        Some((uid, gid)) => (uid, Some(gid)),
-        None => (text, None),
-    };
-    Ok((parse_id("uid", uid)?, gid.map(|gid| parse_id("gid", gid)).transpose()?))
-}
-
 fn additional_gid(gid: i64) -> Result<u32, Failure> {
     let gid = u32::try_from(gid).ok().filter(|gid| *gid != u32::MAX);
     gid.ok_or_else(|| Failure::new(format!("additional-gids must be numbers below {}", u32::MAX)))
-}
-
-fn parse_id(what: &str, text: &str) -> Result<u32, Failure> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let id = text.parse::<u32>().ok().filter(|id| digits && *id != u32::MAX);
-    id.ok_or_else(|| Failure::new(format!("bad {what}: {text:?} is not a number below {}", u32::MAX)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_numbers() {
-        for (text, expect) in [
-            ("0", (0, None)),
-            ("1000", (1000, None)),
-            ("1000:100", (1000, Some(100))),
-            ("4294967294:4294967294", (4_294_967_294, Some(4_294_967_294))),
-            ("007", (7, None)),
-        ] {
-            assert_eq!(parse_user(text).unwrap(), expect, "{text}");
-        }
-    }
-
-    #[test]
-    fn cve_2026_30892_ids_never_wrap() {
-        for text in [
-            "",
-            ":",
-            "1:",
-            ":1",
-            "-1",
-            "+1",
-            "1:-1",
-            "4294967295",
-            "4294967296",
-            "18446744073709551616",
-            "1:4294967296",
-            "1:4294967295",
-            "root",
-            "0x0",
-            "1 ",
-            " 1",
-            "1:2:3",
-            "1e0",
-            "１",
-        ] {
-            assert!(parse_user(text).is_err(), "{text:?}");
-        }
-    }
 }

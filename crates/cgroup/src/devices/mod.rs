@@ -4,6 +4,8 @@
 //! what the list comes to; v1 gets it as a sequence of writes, v2 as a program.
 
 mod filter;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod policy;
 mod program;
 mod rule;

@@ -156,5 +156,7 @@ fn append(
     land(out, start);
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod interpreter;
 #[cfg(test)]
 mod tests;

@@ -59,7 +59,7 @@ fn current(dir: &Dir) -> Result<Policy, LimitError> {
 }
 
 /// Reads `devices.list`, where `a *:* rwm` says that everything is allowed, and hides what is denied from it.
-fn parse_list(list: &str) -> Option<Policy> {
+pub(super) fn parse_list(list: &str) -> Option<Policy> {
     let mut policy = Policy::deny_all();
     for line in list.lines() {
         let mut fields = line.split([' ', ':']);
@@ -77,13 +77,14 @@ fn parse_list(list: &str) -> Option<Policy> {
             number => number.parse().ok().map(Some),
         };
         let (major, minor) = (number()?, number()?);
-        policy.add(Devices { kind, major, minor }, Access::parse(fields.next()?)?);
+        let access = Access::parse(fields.next()?).filter(|access| !access.is_none())?;
+        policy.add(Devices { kind, major, minor }, access);
     }
     Some(policy)
 }
 
 /// Calls `write` for each line that leads from one policy, if it is known, to another: whether it allows, and the line.
-fn transition<E>(
+pub(super) fn transition<E>(
     from: Option<&Policy>,
     to: &Policy,
     mut write: impl FnMut(bool, &str) -> Result<(), E>,
@@ -161,7 +162,7 @@ mod tests {
         let list: String =
             policy.exceptions().map(|(devices, access)| format!("{devices} {access}\n")).collect();
         assert_eq!(parse_list(&list).unwrap(), policy);
-        for bad in ["x 1:3 rwm", "c 1 rwm", "c 1:3", "c one:3 r", "c 1:3 q"] {
+        for bad in ["x 1:3 rwm", "c 1 rwm", "c 1:3", "c one:3 r", "c 1:3 q", "c 1:3 "] {
             assert!(parse_list(bad).is_none(), "{bad}");
         }
     }

@@ -1,5 +1,7 @@
 //! Statistics of a container, in the shape of runc's `events --stats`.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod model;
 mod parse;
 mod v1;

@@ -331,7 +331,7 @@ fn user_address(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
 }
 
 /// The socket of the first unix address of a list; `None` if there is none.
-fn socket_of(addresses: &str) -> Option<io::Result<SocketAddr>> {
+pub(super) fn socket_of(addresses: &str) -> Option<io::Result<SocketAddr>> {
     addresses.split(';').find_map(|address| {
         let pairs = address.strip_prefix("unix:")?;
         pairs.split(',').find_map(|pair| {
@@ -351,12 +351,12 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/' | b'.' | b'\\' | b'*')
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let byte = |byte: u8| if is_plain(byte) { (byte as char).to_string() } else { format!("%{byte:02x}") };
     text.bytes().map(byte).collect()
 }
 
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, others)) = rest.split_first() {

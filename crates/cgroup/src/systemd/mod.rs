@@ -6,6 +6,8 @@
 
 mod bus;
 mod error;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod message;
 mod properties;
 mod scope;

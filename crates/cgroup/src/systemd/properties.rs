@@ -310,10 +310,13 @@ fn quota_per_second(quota: i64, period: u64) -> (u64, i64) {
 /// A list as a mask: bit n of byte n / 8 is number n.
 fn mask(list: &str) -> Option<Vec<u8>> {
     let mut mask = Vec::new();
+    let mut named = 0;
     for range in list.split(',').map(str::trim_ascii).filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        if first > last || last >= MAX_INDEX {
+        // Whoever names more numbers than there are names some again and again.
+        named += last.saturating_sub(first).saturating_add(1).min(MAX_INDEX);
+        if first > last || last >= MAX_INDEX || named > MAX_INDEX {
             return None;
         }
         for n in first..=last {
@@ -372,6 +375,12 @@ mod tests {
             ("MemoryHigh", Value::U64(5)),
         ];
         assert_eq!(list, expect.map(|(name, value)| (name.to_owned(), value)));
+    }
+
+    #[test]
+    fn lists_that_say_the_same_again_and_again_are_refused() {
+        assert_eq!(mask("0-65535").map(|mask| mask.len()), Some(8192));
+        assert_eq!(mask(&"0-65535,".repeat(1 << 20)), None);
     }
 
     #[test]

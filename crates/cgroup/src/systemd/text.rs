@@ -45,7 +45,7 @@ impl Property {
         Ok(properties)
     }
 
-    fn from_annotation(name: &str, value: &str) -> Result<Self, &'static str> {
+    pub(super) fn from_annotation(name: &str, value: &str) -> Result<Self, &'static str> {
         if name.len() < 3 || !name.bytes().all(|byte| byte.is_ascii_alphabetic()) {
             return Err("a property name has three letters or more, and nothing else");
         }

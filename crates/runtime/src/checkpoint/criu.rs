@@ -44,7 +44,7 @@ pub(super) struct Notice {
 
 /// criu's answer to a request.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Answer {
+pub(super) struct Answer {
     kind: u64,
     success: bool,
     script: Option<String>,
@@ -174,7 +174,7 @@ fn failed(answer: &Answer) -> Error {
 }
 
 /// Reads `criu_resp`; fields that we have no use for are passed over.
-fn parse(bytes: &[u8]) -> Option<Answer> {
+pub(super) fn parse(bytes: &[u8]) -> Option<Answer> {
     let mut answer = Answer::default();
     for field in fields(bytes) {
         match field? {

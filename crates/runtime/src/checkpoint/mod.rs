@@ -16,6 +16,8 @@
 
 mod criu;
 mod dump;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod mounts;
 mod options;
 mod request;

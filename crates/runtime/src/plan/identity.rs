@@ -12,6 +12,10 @@ use crate::seccomp::Program;
 
 /// How many arguments or variables a process may have: far beyond what execve(2) takes in all.
 const MAX_STRINGS: usize = 1 << 20;
+/// How many directories of `PATH` are tried; the kernel takes no variable that has room for so many.
+const MAX_CANDIDATES: usize = 65_536;
+/// The longest name of a file: limits.h, NAME_MAX.
+const MAX_NAME: usize = 255;
 /// How many supplementary groups: the kernel's NGROUPS_MAX.
 const MAX_GROUPS: usize = 65_536;
 /// The search path of a process that has none, as execvp(3) would use.
@@ -232,7 +236,15 @@ fn candidates(program: &str, env: &[String]) -> Result<Vec<CString>, Error> {
         return Ok(vec![c_string(program, "process.args[0]")?]);
     }
     let path = env.iter().rev().find_map(|entry| entry.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+    let count = path.split(':').count();
+    if count > MAX_CANDIDATES {
+        let reason = format!("PATH has {count} directories, more than {MAX_CANDIDATES}");
+        return Err(Error::config("process.env", reason));
+    }
+    // No file has a longer name: two directories are as good as all to find that out.
+    let tried = if program.len() > MAX_NAME { count.min(2) } else { count };
     path.split(':')
+        .take(tried)
         .map(|dir| {
             let dir = if dir.is_empty() { "." } else { dir };
             c_string(&format!("{}/{program}", dir.trim_end_matches('/')), "process.args[0]")
@@ -336,6 +348,14 @@ mod tests {
         assert_eq!(candidates("p", &env).unwrap(), [c"/a/p".to_owned(), c"./p".to_owned()]);
         assert_eq!(candidates("./p", &env).unwrap(), [c"./p".to_owned()]);
         assert!(candidates("", &env).is_err());
+    }
+
+    #[test]
+    fn a_search_path_cannot_multiply_a_name() {
+        let path = |count: usize| vec![format!("PATH={}", ":".repeat(count))];
+        assert_eq!(candidates(&"p".repeat(1 << 20), &path(1000)).unwrap().len(), 2);
+        assert_eq!(candidates("p", &path(1000)).unwrap().len(), 1001);
+        assert!(candidates("p", &path(MAX_CANDIDATES)).is_err());
     }
 
     #[test]

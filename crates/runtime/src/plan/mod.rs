@@ -108,7 +108,7 @@ impl HookPlan {
                         None => own_environment(),
                     },
                     env_of_process: process_env.is_some() && hook.env.is_empty(),
-                    timeout_ms: hook.timeout.map(|seconds| seconds as u64 * 1000),
+                    timeout_ms: hook.timeout.map(|seconds| seconds.unsigned_abs().saturating_mul(1000)),
                 })
             })
             .collect()
@@ -209,6 +209,18 @@ mod tests {
         assert_eq!(prepare(hook(&["A=1"]), Some(&env)), [c"A=1".to_owned()]);
         assert_eq!(prepare(hook(&[]), Some(&env)), [c"P=1".to_owned()]);
         assert_eq!(prepare(hook(&[]), None).len(), std::env::vars_os().count());
+    }
+
+    #[test]
+    fn no_timeout_of_a_hook_wraps() {
+        let prepare = |timeout| {
+            let hook =
+                gantry_types::oci::Hook { path: "/h".into(), timeout: Some(timeout), ..Default::default() };
+            HookPlan::prepare(&[hook], "prestart", Some(&[])).map(|mut plans| plans.remove(0).timeout_ms)
+        };
+        assert_eq!(prepare(5).unwrap(), Some(5000));
+        assert_eq!(prepare(i64::MAX).unwrap(), Some(u64::MAX));
+        assert!(prepare(0).is_err() && prepare(i64::MIN).is_err());
     }
 
     #[test]

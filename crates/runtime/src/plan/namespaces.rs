@@ -194,7 +194,7 @@ fn default_map(file: &str, own: u32) -> Vec<IdMapping> {
 }
 
 /// The ids that exist in the user namespace of a map, mapped to themselves.
-fn mapped_here(text: &str) -> Vec<IdMapping> {
+pub(crate) fn mapped_here(text: &str) -> Vec<IdMapping> {
     let line = |line: &str| {
         let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u32>().ok());
         let (first, _, size) = (numbers.next()?, numbers.next()?, numbers.next()?);
@@ -254,7 +254,7 @@ pub(crate) fn is_single(ranges: &[IdMapping]) -> bool {
 pub(crate) fn map_id(ranges: &[IdMapping], id: u32) -> Option<u32> {
     ranges.iter().find_map(|range| {
         let offset = id.checked_sub(range.container_id)?;
-        (offset < range.size).then(|| range.host_id + offset)
+        if offset < range.size { range.host_id.checked_add(offset) } else { None }
     })
 }
 
@@ -287,6 +287,7 @@ mod tests {
         assert_eq!(map_id(&ranges, 10), Some(100_009));
         assert_eq!(map_id(&ranges, 11), None);
         assert_eq!(mapping_text(&ranges), "0 1000 1\n1 100000 10\n");
+        assert_eq!(map_id(&[range(0, u32::MAX, 10)], 1), None, "no id wraps around to root's");
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub fn listener_path<'a>(profile: &'a Seccomp, receiver: Option<&'a str>) -> Res
 }
 
 /// RFC 4648 section 4, with its padding.
-fn decode_base64(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode_base64(text: &str) -> Option<Vec<u8>> {
     let (groups, []) = text.as_bytes().as_chunks::<4>() else { return None };
     let mut bytes = Vec::with_capacity(groups.len() * 3);
     for (index, group) in groups.iter().enumerate() {

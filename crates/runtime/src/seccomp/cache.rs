@@ -45,7 +45,7 @@ const MAX_FILE_BYTES: usize = HEADER_BYTES + MAX_INSTRUCTIONS * INSTRUCTION_BYTE
 /// Write permission of anybody else.
 const FOREIGN_WRITE: RawMode = 0o022;
 
-type Key = [u8; 32];
+pub(super) type Key = [u8; 32];
 
 /// What a program is compiled from; equal requests have equal programs.
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +207,7 @@ impl Request<'_> {
     }
 }
 
-fn encode(key: &Key, program: &Program) -> Vec<u8> {
+pub(super) fn encode(key: &Key, program: &Program) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES + program.instructions.len() * INSTRUCTION_BYTES);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT.to_ne_bytes());
@@ -221,7 +221,7 @@ fn encode(key: &Key, program: &Program) -> Vec<u8> {
     bytes
 }
 
-fn decode(key: &Key, bytes: &[u8]) -> Option<Program> {
+pub(super) fn decode(key: &Key, bytes: &[u8]) -> Option<Program> {
     let word = |offset: usize| Some(u32::from_ne_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?));
     let body = bytes.get(HEADER_BYTES..)?;
     let sound = bytes[..8] == MAGIC

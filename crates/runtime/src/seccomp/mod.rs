@@ -19,6 +19,8 @@ mod chain;
 mod compile;
 mod error;
 mod features;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod graph;
 mod lower;
 mod order;
@@ -55,18 +57,3 @@ pub const MAX_NAMES: usize = 16_384;
 
 /// The most conditions, each counted for every call that it applies to.
 pub const MAX_CONDITIONS: usize = 16_384;
-
-/// Compiles whatever `data` is, for fuzzing: it must neither panic nor make a program that the kernel would not take.
-#[doc(hidden)]
-pub fn fuzz_compile(data: &[u8]) {
-    let Ok(profile) = serde_json::from_slice(data) else { return };
-    for native in [Arch::X86_64, Arch::Aarch64, Arch::S390X] {
-        if let Ok(program) = compile(&profile, native) {
-            assert!(program.instructions.len() <= gantry_sys::seccomp::MAX_INSTRUCTIONS);
-            for (index, instruction) in program.instructions.iter().enumerate() {
-                let furthest = usize::from(instruction.jump_true.max(instruction.jump_false));
-                assert!(index + furthest < program.instructions.len());
-            }
-        }
-    }
-}

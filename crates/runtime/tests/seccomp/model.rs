@@ -1,6 +1,6 @@
 //! What a profile means, written down a second time: one call at a time, without trees, ranges or 32-bit words.
 
-use crate::oracle::action;
+use crate::action::action;
 use gantry_runtime::seccomp::{Arch, syscall_number};
 use gantry_types::oci::{Seccomp, SyscallArg, SyscallRule};
 

@@ -1,5 +1,6 @@
 //! libseccomp, behind a small C program that is compiled when a test first needs it.
 
+use crate::action::action;
 use gantry_runtime::seccomp::{Arch, Instruction};
 use gantry_types::oci::Seccomp;
 use std::fmt::Write as _;
@@ -113,21 +114,6 @@ pub(crate) fn instruction(bytes: &[u8]) -> Instruction {
 
 fn library_name(arch: Arch) -> String {
     arch.name().trim_start_matches("SCMP_ARCH_").to_lowercase()
-}
-
-/// The kernel's value, spelled out here once more.
-pub(crate) fn action(name: &str, errno: Option<u32>) -> u32 {
-    match name {
-        "SCMP_ACT_KILL" | "SCMP_ACT_KILL_THREAD" => 0,
-        "SCMP_ACT_KILL_PROCESS" => 0x8000_0000,
-        "SCMP_ACT_TRAP" => 0x3_0000,
-        "SCMP_ACT_ERRNO" => 0x5_0000 | errno.unwrap_or(1),
-        "SCMP_ACT_NOTIFY" => 0x7fc0_0000,
-        "SCMP_ACT_TRACE" => 0x7ff0_0000 | errno.unwrap_or(1),
-        "SCMP_ACT_LOG" => 0x7ffc_0000,
-        "SCMP_ACT_ALLOW" => 0x7fff_0000,
-        _ => panic!("{name}"),
-    }
 }
 
 /// `enum scmp_compare`.

@@ -258,7 +258,7 @@ fn fuzz_entry_takes_anything() {
         "\u{0}",
         r#"{"syscalls":null,"defaultAction":"SCMP_ACT_LOG"}"#,
     ] {
-        crate::seccomp::fuzz_compile(data.as_bytes());
+        crate::seccomp::fuzzing::profile(data.as_bytes());
     }
-    crate::seccomp::fuzz_compile(gantry_testkit::DOCKER_DEFAULT_SECCOMP.as_bytes());
+    crate::seccomp::fuzzing::profile(gantry_testkit::DOCKER_DEFAULT_SECCOMP.as_bytes());
 }
