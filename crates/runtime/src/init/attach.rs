@@ -93,10 +93,13 @@ pub(crate) fn attach(
 /// Makes a call with a directory as the working one: for calls that know only paths. A path of /proc would not do, as
 /// that is the container's when a running one gets a mount; and hooks are to find the working directory as it was.
 fn inside(directory: BorrowedFd<'_>, call: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
-    let before = openat(CWD, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    // The root of a user namespace may not look into the caller's directory, such as /root, nor go back to it: it gets
+    // the root instead.
+    let before = openat(CWD, c".", flags, Mode::empty());
     rustix::process::fchdir(directory)?;
     let done = call();
-    rustix::process::fchdir(&before)?;
+    before.and_then(rustix::process::fchdir).or_else(|_| rustix::process::chdir(c"/"))?;
     done
 }
 
