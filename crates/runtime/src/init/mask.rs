@@ -84,25 +84,42 @@ fn cover_first(plan: &RootfsPlan, target: BorrowedFd<'_>) -> Result<OwnedFd, Err
 
 impl Init<'_> {
     /// Writes kernel parameters through a procfs that nobody else has a hand in (CVE-2025-52881).
+    ///
+    /// That is the container's own, if it is one and nothing is mounted on the way. Else it is one that is mounted nowhere:
+    /// making and dropping that takes as long as two mounts and a grace period of RCU.
     pub(super) fn write_sysctls(&self, root: BorrowedFd<'_>, plan: &RootfsPlan) -> Result<(), Fault> {
         if plan.sysctls.is_empty() {
             return Ok(());
         }
-        let proc = private_proc(root).at(Step::ProcHandle)?;
-        let sys =
-            open_beneath(proc.as_fd(), c"sys", OFlags::PATH | OFlags::DIRECTORY).at(Step::ProcHandle)?;
+        let own = container_proc(root).and_then(|proc| sys_of(proc.as_fd()));
+        let mut private = None;
         for (index, sysctl) in plan.sysctls.iter().enumerate() {
-            write_beneath(sys.as_fd(), &sysctl.path, &sysctl.value).at_index(Step::Sysctl, index)?;
+            let write = |sys: &OwnedFd| write_beneath(sys.as_fd(), &sysctl.path, &sysctl.value);
+            if own.as_ref().is_ok_and(|sys| write(sys).is_ok()) {
+                continue;
+            }
+            let sys = match &private {
+                Some(sys) => sys,
+                None => private
+                    .insert(private_proc(root).and_then(|proc| sys_of(proc.as_fd())).at(Step::ProcHandle)?),
+            };
+            write(sys).at_index(Step::Sysctl, index)?;
         }
         Ok(())
     }
 }
 
+fn sys_of(proc: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    open_beneath(proc, c"sys", OFlags::PATH | OFlags::DIRECTORY)
+}
+
 /// A procfs of the caller's pid namespace that is mounted nowhere, or else the container's own, if it is one.
 pub(super) fn private_proc(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    if let Ok(mount) = detached(c"proc", &[], 0) {
-        return Ok(mount);
-    }
+    detached(c"proc", &[], 0).or_else(|_| container_proc(root))
+}
+
+/// The container's own procfs, if that is what its /proc is.
+fn container_proc(root: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let proc = open_in_root(root, c"/proc", OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW)?;
     const ROOT_INODE: u64 = 1;
     if fstatfs(&proc)?.f_type as u64 != PROC_SUPER_MAGIC || rustix::fs::fstat(&proc)?.st_ino != ROOT_INODE {
