@@ -4,24 +4,27 @@ set -eu
 cd "$(dirname "$0")/.."
 runtime=${GANTRY_RUNTIME:-target/x86_64-unknown-linux-gnu/release/gantry-runtime}
 runtime=$(readlink -f "$runtime")
-cache=.cache/rootfs
+cache=$PWD/.cache/rootfs
 state=$(mktemp -d /run/gantry-run.XXXXXX)
 trap 'rm -rf "$state"' EXIT
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 busybox_root() {
     root=$cache/busybox/rootfs
-    [ -x "$root/bin/busybox" ] && return
-    mkdir -p "$root/bin" "$root/etc" "$root/proc" "$root/sys" "$root/dev" "$root/tmp"
-    cp /bin/busybox "$root/bin/busybox"
-    for applet in $(/bin/busybox --list); do ln -sf busybox "$root/bin/$applet"; done
-    echo 'root:x:0:0:root:/root:/bin/sh' > "$root/etc/passwd"
+    [ -d "$root" ] && return
+    rm -rf "$root.part"
+    mkdir -p "$root.part/bin" "$root.part/etc" "$root.part/proc" "$root.part/sys" "$root.part/dev" "$root.part/tmp"
+    for applet in $(/bin/busybox --list); do ln -sf busybox "$root.part/bin/$applet"; done
+    cp --remove-destination /bin/busybox "$root.part/bin/busybox"
+    echo 'root:x:0:0:root:/root:/bin/sh' > "$root.part/etc/passwd"
+    mv "$root.part" "$root"
 }
 debian_root() {
     root=$cache/debian/rootfs
     [ -e "$root/etc/debian_version" ] && return
     say "debootstrap (once, cached in $cache)"
-    rm -rf "$root.part"
+    mkdir -p "$cache/debian"
+    rm -rf --one-file-system "$root.part"
     mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -v security | sort -u | head -n 1)
     debootstrap --variant=minbase bookworm "$root.part" "$mirror" > /dev/null
     mv "$root.part" "$root"
