@@ -32,6 +32,8 @@ bench: setup build
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.
 SUITES = $(if $(SUITE),$(SUITE)=$(DIR)) $(if $(CONTEST),contest=$(CONTEST)) \
 	$(if $(RUNTIME_TOOLS),runtime-tools=$(RUNTIME_TOOLS)) $(if $(CRUN),crun=$(CRUN)) $(if $(BATS),bats=$(BATS))
+# The suites have variables of these names.
+unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS RUNTIME
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
 
