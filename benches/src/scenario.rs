@@ -129,6 +129,8 @@ impl Contest {
 /// docker's default configuration for a static `true`, with the limits that the view has controllers for.
 pub(crate) fn docker_bundle() -> Bundle {
     Bundle::docker().args(["/bin/true"]).edit(|config| {
+        // Older peers refuse what they do not know.
+        config["ociVersion"] = serde_json::json!("1.0.2");
         // The unified tree of a hybrid host has none: only devices are confined there.
         if let Some(resources) =
             config["linux"]["resources"].as_object_mut().filter(|_| !has_memory_controller())
