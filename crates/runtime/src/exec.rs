@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use gantry_cgroup::{Mode, SubCgroups};
 use gantry_sys::clone::Child;
 use gantry_types::ContainerId;
-use gantry_types::oci::{Linux, Process};
+use gantry_types::oci::{Linux, Process, Spec};
 use rustix::process::Pid;
 
 use crate::build::{self, Listener};
+use crate::config::{CONFIG_FILE, MAX_CONFIG_BYTES, read_limited};
 use crate::container::Container;
 use crate::create::{deliver_console, send_pidfd, write_pid_file};
 use crate::error::Error;
@@ -22,6 +23,9 @@ use crate::plan::namespaces::{Join, NEWPID, NEWUSER, NamespacePlan, group_map, i
 use crate::plan::{Gate, Plan, c_string};
 use crate::state::{Record, Status};
 use crate::sync::Kind;
+
+/// Why there is no exec.
+const STOPPED: &str = "cannot exec in a stopped container";
 
 /// What to execute in a container.
 #[derive(Debug, Clone, Default)]
@@ -52,33 +56,77 @@ pub fn exec(
     request: &ExecRequest,
     foreground: Option<&Foreground>,
 ) -> Result<i32, Error> {
-    let container = Container::open(host, id)?;
-    let status = container.status()?;
-    match status {
-        Status::Running | Status::Created => {}
-        Status::Paused if request.ignore_paused => {}
-        Status::Paused => {
-            let reason = "cannot exec in a paused container (use --ignore-paused to override)".into();
-            return Err(Error::State { status, reason });
+    ExecTarget::open(host, id)?.exec(host, request, foreground)
+}
+
+/// A container in which a process is to be executed.
+#[derive(Debug)]
+pub struct ExecTarget {
+    container: Container,
+    status: Status,
+    /// The configuration that it was made with.
+    text: Vec<u8>,
+    spec: Spec,
+}
+
+impl ExecTarget {
+    /// Reads the container's state and configuration.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition for one that has ended; InvalidArgument for a damaged configuration.
+    pub fn open(host: &Host, id: &ContainerId) -> Result<Self, Error> {
+        let container = Container::open(host, id)?;
+        let status = container.status()?;
+        if !matches!(status, Status::Running | Status::Created | Status::Paused) {
+            return Err(Error::State { status, reason: STOPPED.into() });
         }
-        status => return Err(Error::State { status, reason: "cannot exec in a stopped container".into() }),
+        let text = container.dir.config_text()?;
+        let spec = crate::config::parse(&text)?;
+        Ok(ExecTarget { container, status, text, spec })
     }
-    let pidfd = container.process()?.ok_or_else(|| Error::State {
-        status: Status::Stopped,
-        reason: "cannot exec in a stopped container".into(),
-    })?;
-    let spec = container.dir.config()?;
-    let none = Linux::default();
-    let linux = spec.linux.as_ref().unwrap_or(&none);
-    let process = with_defaults(&request.process, spec.process.as_ref());
-    crate::create::check_console(process.terminal, request.console_socket.is_some(), foreground.is_some())?;
-    let (mut plan, listener) = plan(host, &container.record, &pidfd, linux, &process, request)?;
-    plan.leaves_binary = crate::protect::protect(&plan)?;
-    let waiting = foreground.map(Foreground::prepare).transpose()?;
-    let (child, console) = start(host, &container, &plan, listener, request, (&process, linux))?;
-    match waiting {
-        Some(waiting) => waiting.wait(child, console, None),
-        None => Ok(0),
+
+    /// The container's first process, by the configuration that its bundle has now, as runc takes it.
+    ///
+    /// # Errors
+    /// As reading the bundle's configuration.
+    pub fn process(&self) -> Result<Option<Process>, Error> {
+        let path = self.container.record.bundle.join(CONFIG_FILE);
+        let now = read_limited(&path, MAX_CONFIG_BYTES)?;
+        // What takes time is to understand it.
+        let changed = (now != self.text).then(|| crate::config::parse(&now)).transpose()?;
+        Ok(changed.map_or_else(|| self.spec.process.clone(), |spec| spec.process))
+    }
+
+    /// Executes a process; in the `foreground` it is waited for, and its exit status given back.
+    ///
+    /// # Errors
+    /// FailedPrecondition unless the container runs; what setting the process up gives.
+    pub fn exec(
+        &self,
+        host: &Host,
+        request: &ExecRequest,
+        foreground: Option<&Foreground>,
+    ) -> Result<i32, Error> {
+        if self.status == Status::Paused && !request.ignore_paused {
+            let reason = "cannot exec in a paused container (use --ignore-paused to override)".into();
+            return Err(Error::State { status: self.status, reason });
+        }
+        let container = &self.container;
+        let ended = || Error::State { status: Status::Stopped, reason: STOPPED.into() };
+        let pidfd = container.process()?.ok_or_else(ended)?;
+        let none = Linux::default();
+        let linux = self.spec.linux.as_ref().unwrap_or(&none);
+        let process = with_defaults(&request.process, self.spec.process.as_ref());
+        let socket = request.console_socket.is_some();
+        crate::create::check_console(process.terminal, socket, foreground.is_some())?;
+        let (mut plan, listener) = plan(host, &container.record, &pidfd, linux, &process, request)?;
+        plan.leaves_binary = crate::protect::protect(&plan)?;
+        let waiting = foreground.map(Foreground::prepare).transpose()?;
+        let (child, console) = start(host, container, &plan, listener, request, (&process, linux))?;
+        match waiting {
+            Some(waiting) => waiting.wait(child, console, None),
+            None => Ok(0),
+        }
     }
 }
 

@@ -69,7 +69,7 @@ pub use container::{Snapshot, list, processes, snapshot};
 pub use create::{CreateRequest, Created, create, run};
 pub use delete::{Force, delete};
 pub use error::{Error, Failure};
-pub use exec::{ExecRequest, exec};
+pub use exec::{ExecRequest, ExecTarget, exec};
 pub use foreground::{Foreground, Orphans};
 pub use host::{CgroupDriver, Host};
 pub use kill::{Scope, freeze, kill, thaw, update, update_schemata};

@@ -268,8 +268,16 @@ impl StateDir {
     /// # Errors
     /// NotFound; InvalidArgument for one that is damaged.
     pub(crate) fn config(&self) -> Result<gantry_types::oci::Spec, Error> {
+        crate::config::parse(&self.config_text()?)
+    }
+
+    /// Its text.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub(crate) fn config_text(&self) -> Result<Vec<u8>, Error> {
         let path = self.path.join(crate::config::CONFIG_FILE);
-        crate::config::parse(&crate::config::read_limited(&path, crate::config::MAX_CONFIG_BYTES)?)
+        crate::config::read_limited(&path, crate::config::MAX_CONFIG_BYTES)
     }
 
     fn put(&self, name: &str, text: &[u8]) -> Result<(), Error> {

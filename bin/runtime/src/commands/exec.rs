@@ -1,9 +1,9 @@
 use std::path::{Path, PathBuf};
 
-use gantry_runtime::config::{Bundle, MAX_CONFIG_BYTES};
-use gantry_runtime::{ExecRequest, Foreground, Host, Orphans};
+use gantry_runtime::config::MAX_CONFIG_BYTES;
+use gantry_runtime::{ExecRequest, ExecTarget, Foreground, Orphans};
 use gantry_types::oci::{Capabilities, Process};
-use gantry_types::{ContainerId, ExecUser, InvalidUser};
+use gantry_types::{ExecUser, InvalidUser};
 
 use super::flags;
 use crate::args::{Command, Flag, Flags, Kind, Parsed};
@@ -76,9 +76,13 @@ fn run(call: &Invocation<'_>) -> Result<u8, Failure> {
 
 fn exec(call: &Invocation<'_>) -> Result<u8, Failure> {
     let (host, id, args) = (call.host(), call.container_id()?, &call.args);
+    let target = ExecTarget::open(&host, &id)?;
     let process = match args.text("process") {
         Some(path) => parse_object(path, &open_limited(Path::new(path), MAX_CONFIG_BYTES)?)?,
-        None => changed(container_process(&host, &id)?, args)?,
+        None => {
+            let process = target.process()?;
+            changed(process.ok_or_else(|| Failure::new("process property must not be empty"))?, args)?
+        }
     };
     check(&process)?;
     let request = ExecRequest {
@@ -92,14 +96,7 @@ fn exec(call: &Invocation<'_>) -> Result<u8, Failure> {
     };
     let foreground = Foreground { orphans: Orphans::Leave, keep: true };
     let foreground = (!args.switch("detach")).then_some(&foreground);
-    Ok(exit_code(gantry_runtime::exec(&host, &id, &request, foreground)?))
-}
-
-/// The container's first process, by the configuration in its bundle, as runc takes it.
-fn container_process(host: &Host, id: &ContainerId) -> Result<Process, Failure> {
-    let bundle = gantry_runtime::snapshot(host, id)?.record.bundle;
-    let process = Bundle::load(&bundle, None)?.spec.process;
-    process.ok_or_else(|| Failure::new("process property must not be empty"))
+    Ok(exit_code(target.exec(&host, &request, foreground)?))
 }
 
 /// The container's first process with what the flags change.
