@@ -40,7 +40,7 @@ conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 ## The tests again and again, and longer races. ROUNDS may be given.
 ROUNDS ?= 20
 soak: setup
-	@GANTRY_SOAK=1 scripts/soak.sh $(ROUNDS)
+	@scripts/soak.sh $(ROUNDS)
 
 ## Throws damaged bytes at every parser. SECONDS (each target) and TARGETS may be given.
 SECONDS ?= 30

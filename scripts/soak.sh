@@ -1,11 +1,22 @@
 #!/bin/sh
-# Runs the runtime's tests ROUNDS times, and stops at the first round that fails.
+# Runs the tests of the runtime and of cgroups ROUNDS times, with longer races (GANTRY_SOAK_SECONDS each, 10 if absent) and other
+# random profiles each time; every second round on cgroup v2. Stops at the first round that fails. Needs root.
 set -eu
 cd "$(dirname "$0")/.."
 rounds=${1:-20}
+features="--features gantry-runtime-bin/failpoints"
+export GANTRY_SOAK=1 GANTRY_SOAK_SECONDS="${GANTRY_SOAK_SECONDS:-10}"
+# The tests drive the binaries from outside.
+# shellcheck disable=SC2086
+cargo build --quiet --package gantry-runtime-bin --package gantry-testkit $features
 round=1
 while [ "$round" -le "$rounds" ]; do
-    echo "round $round of $rounds"
-    cargo test --quiet --package gantry-runtime-bin --package gantry-runtime --package gantry-cgroup
+    # env changes nothing.
+    runner=env cgroups="as they are"
+    if [ $((round % 2)) -eq 0 ]; then runner=$PWD/scripts/v2-view.sh cgroups=v2; fi
+    echo "round $round of $rounds, cgroups $cgroups"
+    # shellcheck disable=SC2086
+    CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$runner cargo test --quiet --package gantry-runtime-bin \
+        --package gantry-runtime --package gantry-cgroup $features
     round=$((round + 1))
 done

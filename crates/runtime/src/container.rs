@@ -9,7 +9,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::error::Error;
 use crate::host::Host;
-use crate::state::{Record, StateDir, Status};
+use crate::state::{Maker, Record, StateDir, Status};
 
 /// A container at one moment.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ impl Container {
 
     /// The process's descriptor; `None` when it has ended.
     pub(crate) fn process(&self) -> Result<Option<OwnedFd>, Error> {
-        live_process(&self.record)
+        live(self.record.pid, self.record.start_time)
     }
 
     /// Where the container is in its life.
@@ -48,7 +48,7 @@ impl Container {
             // Its maker is at work on it, or was killed.
             return Ok(Status::Creating);
         }
-        if !is_alive(&self.record)? {
+        if !is_alive(self.record.pid, self.record.start_time)? {
             return Ok(Status::Stopped);
         }
         let frozen = match &self.cgroup {
@@ -62,6 +62,22 @@ impl Container {
         } else {
             Status::Running
         })
+    }
+}
+
+/// The calling process as a container's maker; without a readable /proc nobody can wait for it.
+pub(crate) fn maker() -> Option<Maker> {
+    let pid = rustix::process::getpid().as_raw_nonzero().get();
+    start_time(pid).ok().map(|start_time| Maker { pid, start_time })
+}
+
+/// The descriptor of a container's maker, while it lives and is not the caller.
+pub(crate) fn live_maker(record: &Record) -> Result<Option<OwnedFd>, Error> {
+    match &record.maker {
+        Some(maker) if maker.pid != rustix::process::getpid().as_raw_nonzero().get() => {
+            live(maker.pid, maker.start_time)
+        }
+        _ => Ok(None),
     }
 }
 
@@ -88,22 +104,23 @@ pub(crate) fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
     Some((state, time))
 }
 
-fn is_alive(record: &Record) -> Result<bool, Error> {
-    match stat_of(record.pid) {
-        Ok((state, start)) => Ok(start == record.start_time && !matches!(state, b'Z' | b'X')),
+/// Whether a process lives, by its id and start time.
+fn is_alive(pid: i32, start_time: u64) -> Result<bool, Error> {
+    match stat_of(pid) {
+        Ok((state, start)) => Ok(start == start_time && !matches!(state, b'Z' | b'X')),
         Err(Errno::NOENT | Errno::SRCH) => Ok(false),
-        Err(errno) => Err(Error::io(format!("read /proc/{}/stat", record.pid))(errno)),
+        Err(errno) => Err(Error::io(format!("read /proc/{pid}/stat"))(errno)),
     }
 }
 
-/// The descriptor of the record's process. It is opened before the process is looked at, so that it is of that one.
-fn live_process(record: &Record) -> Result<Option<OwnedFd>, Error> {
-    let Some(pid) = Pid::from_raw(record.pid) else { return Ok(None) };
+/// The descriptor of a process that lives. It is opened before the process is looked at, so that it is of that one.
+fn live(number: i32, start_time: u64) -> Result<Option<OwnedFd>, Error> {
+    let Some(pid) = Pid::from_raw(number) else { return Ok(None) };
     let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(Errno::SRCH) => return Ok(None),
-        opened => opened.map_err(Error::io(format!("pidfd_open {}", record.pid)))?,
+        opened => opened.map_err(Error::io(format!("pidfd_open {number}")))?,
     };
-    Ok(is_alive(record)?.then_some(pidfd))
+    Ok(is_alive(number, start_time)?.then_some(pidfd))
 }
 
 /// A container as it is now.

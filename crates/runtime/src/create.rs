@@ -270,6 +270,7 @@ impl Making<'_> {
         // The runtime may be pinned, such as to the CPUs that a node sets aside for its engine. Not every host allows
         // the change, and none needs it.
         let _ = gantry_sys::sched::reset_affinity(conversation.child.pid);
+        record.maker = None;
         record.pid = conversation.child.pid;
         record.start_time =
             crate::container::start_time(record.pid).map_err(Error::io("read the process's start time"))?;

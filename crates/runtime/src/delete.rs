@@ -8,12 +8,13 @@ use gantry_types::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
-use crate::container::Container;
+use crate::container::{Container, live_maker};
 use crate::error::Error;
 use crate::host::Host;
 use crate::state::{StateDir, Status};
 
-/// How long a killed process may take to end. It may be in the middle of a write to a slow disk.
+/// How long a killed process may take to end, which may be in the middle of a write to a slow disk; and how long the
+/// process that makes a container may go on with it.
 const END_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 
 /// Whether a container that runs is killed first.
@@ -32,7 +33,11 @@ pub enum Force {
 /// # Errors
 /// NotFound; FailedPrecondition when it runs; DeadlineExceeded when a killed process does not end.
 pub fn delete(host: &Host, id: &ContainerId, force: Force) -> Result<(), Error> {
-    let container = match Container::open(host, id) {
+    let opened = Container::open(host, id).and_then(|container| match force {
+        Force::Yes => made(host, id, container),
+        Force::No => Ok(container),
+    });
+    let container = match opened {
         Ok(container) => container,
         Err(Error::NotFound(_)) if force == Force::Yes => return remove_remains(host, id),
         Err(error) => return Err(error),
@@ -49,6 +54,14 @@ pub fn delete(host: &Host, id: &ContainerId, force: Force) -> Result<(), Error> 
         }
     }
     destroy(host, container)
+}
+
+/// The container when nobody is at work on it any more: what its maker adds later would be lost to everybody.
+fn made(host: &Host, id: &ContainerId, container: Container) -> Result<Container, Error> {
+    let maker = if container.record.pid == 0 { live_maker(&container.record)? } else { None };
+    let Some(maker) = maker else { return Ok(container) };
+    await_end(&maker, "waiting for the process that makes the container to end")?;
+    Container::open(host, id)
 }
 
 /// A directory without a readable record: what a runtime that was killed at once left.
@@ -69,7 +82,7 @@ fn end(container: &Container) -> Result<(), Error> {
             Ok(()) | Err(gantry_sys::Errno::SRCH) => {}
             Err(errno) => return Err(Error::io("kill the container's process")(errno)),
         }
-        await_end(&pidfd)?;
+        await_end(&pidfd, "waiting for the killed process to end")?;
     }
     if !container.record.exec.pid_namespace || container.record.pid == 0 {
         crate::kill::kill_all(container, 9)?;
@@ -77,13 +90,13 @@ fn end(container: &Container) -> Result<(), Error> {
     Ok(())
 }
 
-fn await_end(pidfd: &OwnedFd) -> Result<(), Error> {
+fn await_end(pidfd: &OwnedFd, what: &str) -> Result<(), Error> {
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     let ready =
         rustix::io::retry_on_intr(|| poll(&mut fds, Some(&END_TIMEOUT))).map_err(Error::io("poll"))?;
     if ready == 0 {
         return Err(Error::Io {
-            what: "waiting for the killed process to end".into(),
+            what: what.to_owned(),
             failure: crate::error::Failure(gantry_sys::Errno::TIMEDOUT),
         });
     }

@@ -68,6 +68,9 @@ pub struct Record {
     pub pid: i32,
     /// When that process started, in clock ticks since boot: with the pid it names one process (proc_pid_stat(5)).
     pub start_time: u64,
+    /// Who makes it, while it has no process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maker: Option<Maker>,
     /// Absolute path of the bundle.
     pub bundle: PathBuf,
     /// Absolute path of the root file system.
@@ -97,6 +100,16 @@ pub struct Record {
     pub root_mount: Option<u64>,
 }
 
+/// The process that makes a container.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Maker {
+    /// Its id.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
 /// What a process of exec inherits from the container's configuration.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,7 +130,7 @@ pub struct ExecDefaults {
 }
 
 impl Record {
-    /// The record of a container that is being made: it has no process and no cgroup yet.
+    /// The record of a container that is being made by the caller: it has no process and no cgroup yet.
     pub(crate) fn new(
         id: &ContainerId,
         bundle: &crate::config::Bundle,
@@ -131,6 +144,7 @@ impl Record {
             id: id.to_string(),
             pid: 0,
             start_time: 0,
+            maker: crate::container::maker(),
             bundle: bundle.path.clone(),
             rootfs,
             created: crate::clock::now_rfc3339(),

@@ -655,3 +655,25 @@ fn many_containers_live_at_once() {
         assert_eq!(container.status(), "running");
     }
 }
+
+#[test]
+fn delete_by_force_waits_for_whoever_makes_the_container() {
+    require!(Need::Ours);
+    let runtime = Runtime::new();
+    let bundle = Bundle::new().sleeping();
+    let (begun, go) = (bundle.path().join("begun"), bundle.path().join("go"));
+    let script = format!("touch {}; while [ ! -e {} ]; do sleep 0.01; done", begun.display(), go.display());
+    let bundle = bundle.edit(|c| {
+        c["hooks"]["createRuntime"] = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    });
+    let container = runtime.container(&bundle);
+    let creating = container.create_command(&[]).spawn();
+    until_true("the hook", || begun.exists());
+    assert_eq!(container.status(), "creating");
+    let deleting = runtime.command(["delete", "--force", container.id()]).spawn();
+    // What there is of it must not go under its maker's hands.
+    std::fs::write(&go, "").unwrap();
+    creating.wait().ok();
+    deleting.wait().ok();
+    assert!(runtime.list().is_empty() && runtime.leftovers().is_empty());
+}

@@ -194,6 +194,7 @@ impl Restoring<'_> {
         let pidfd = Pid::from_raw(pid).ok_or_else(|| Error::Criu { reason: "it restored pid 0".into() })?;
         let pidfd = pidfd_open(pidfd, PidfdFlags::empty()).map_err(Error::io(format!("pidfd_open {pid}")))?;
         record.pid = pid;
+        record.maker = None;
         record.start_time =
             crate::container::start_time(pid).map_err(Error::io("read the process's start time"))?;
         // criu restores clocks by a time namespace, which exec has to join.
