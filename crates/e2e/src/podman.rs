@@ -67,7 +67,9 @@ impl Podman {
 
     fn configured(&self, program: &str) -> Invocation {
         let conf = |name: &str| self.dir.join(name);
+        // conmon leaves a file in the working directory when memory runs out.
         Invocation::new(program)
+            .cwd(&self.dir)
             .env("HOME", &self.dir)
             .env("CONTAINERS_CONF", conf("containers.conf"))
             .env("CONTAINERS_STORAGE_CONF", conf("storage.conf"))

@@ -14,8 +14,9 @@ fn a_container_is_created_logged_and_its_exit_status_kept() {
     fs::create_dir(path("exits")).unwrap();
     let root = format!("--root={}", path("state"));
     let runtime = |args: &[&str]| Invocation::new(runtime_binary()).arg(&root).args(args).run();
-    let conmon =
-        Invocation::new("conmon").args(["--syslog", "--cid", "one", "--name", "k8s_one", "--cuuid", "one"]);
+    let conmon = Invocation::new("conmon")
+        .cwd(dir)
+        .args(["--syslog", "--cid", "one", "--name", "k8s_one", "--cuuid", "one"]);
     let conmon = conmon.arg("--runtime").arg(runtime_binary()).args(["--bundle", &dir.display().to_string()]);
     let conmon =
         conmon.args(["--persist-dir", &dir.display().to_string(), "--container-pidfile", &path("pid")]);
