@@ -149,18 +149,26 @@ struct Counts {
 }
 
 impl Counts {
-    /// Adds up lines such as `test result: ok. 3 passed; 0 failed; ...`.
+    /// Adds up lines that are results.
     fn read(&mut self, line: &str) {
-        let Some(result) = line.strip_prefix("test result: ") else { return };
-        for part in result.split([';', '.']) {
-            let mut words = part.split_whitespace();
-            match (words.next().and_then(|number| number.parse::<usize>().ok()), words.next()) {
-                (Some(number), Some("passed")) => self.passed += number,
-                (Some(number), Some("failed")) => self.failed += number,
-                _ => {}
-            }
+        let (passed, failed) = results(line).unwrap_or_default();
+        self.passed += passed;
+        self.failed += failed;
+    }
+}
+
+/// How many passed and failed, if the line is such as `test result: ok. 3 passed; 0 failed; ...`.
+pub(crate) fn results(line: &str) -> Option<(usize, usize)> {
+    let (mut passed, mut failed) = (0, 0);
+    for part in line.strip_prefix("test result: ")?.split([';', '.']) {
+        let mut words = part.split_whitespace();
+        match (words.next().and_then(|number| number.parse::<usize>().ok()), words.next()) {
+            (Some(number), Some("passed")) => passed += number,
+            (Some(number), Some("failed")) => failed += number,
+            _ => {}
         }
     }
+    Some((passed, failed))
 }
 
 /// The tests that said that they need something which is not here.

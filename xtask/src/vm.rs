@@ -167,22 +167,16 @@ struct Counts {
 }
 
 impl Counts {
-    /// Adds up lines such as `test result: ok. 3 passed; 0 failed; ...`.
+    /// Adds up lines that are results, and knows the beginnings of suites.
     fn read(&mut self, line: &str) {
         if line.starts_with("SKIP ") {
             self.skips.insert(line.to_owned());
         }
         self.suites += usize::from(line.starts_with("suite "));
-        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let Some((passed, failed)) = crate::gate::results(line) else { return };
         self.results += 1;
-        for part in result.split([';', '.']) {
-            let mut words = part.split_whitespace();
-            match (words.next().and_then(|number| number.parse::<usize>().ok()), words.next()) {
-                (Some(number), Some("passed")) => self.passed += number,
-                (Some(number), Some("failed")) => self.failed += number,
-                _ => {}
-            }
-        }
+        self.passed += passed;
+        self.failed += failed;
     }
 
     /// An error unless every suite ran to its end, and something passed.
