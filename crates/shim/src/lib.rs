@@ -1,0 +1,4 @@
+//! A pod's parent.
+#![forbid(unsafe_code)]
+
+pub mod metrics;
