@@ -1,0 +1,214 @@
+//! `start`, `delete`, `-info` and `-v`.
+
+use gantry_proto_shim::Message;
+use gantry_proto_shim::any::{Any, FEATURES};
+use gantry_proto_shim::bootstrap::{BootstrapParams, Extension};
+use gantry_proto_shim::info::RuntimeInfo;
+use gantry_proto_shim::options::Options;
+use gantry_testkit::{Bundle, Need, require, until_true};
+
+use crate::harness::{Call, Daemon, Io, ours};
+
+fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
+    BootstrapParams {
+        instance_id: id.to_owned(),
+        namespace: daemon.namespace().to_owned(),
+        containerd_version: "v2.3.0".into(),
+        containerd_ttrpc_address: daemon.ttrpc_address().display().to_string(),
+        containerd_grpc_address: daemon.address().display().to_string(),
+        containerd_binary: "/bin/true".into(),
+        extensions: vec![Extension { value: Some(Any::pack(&Options::default())) }],
+        ..BootstrapParams::default()
+    }
+}
+
+#[test]
+fn start_without_input_answers_version_2() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let answer = daemon.start("b1", &bundle, Vec::new());
+    assert_eq!((answer.version, answer.protocol.as_str()), (2, "ttrpc"));
+    assert!(answer.socket().exists(), "{answer:?}");
+    daemon.connect(&answer).shutdown(true).unwrap_or_default();
+}
+
+#[test]
+fn start_takes_options_of_a_runtime_on_its_input() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let options = Any::pack(&Options { binary_name: "runc".into(), ..Options::default() });
+    let answer = daemon.start("b2", &bundle, options.encode_to_vec());
+    assert_eq!(answer.version, 2);
+    daemon.connect(&answer);
+}
+
+#[test]
+fn start_with_bootstrap_parameters_answers_version_3() {
+    ours!("containerd 1.6 knows no parameters");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let answer = daemon.start("b3", &bundle, params(&daemon, "b3").encode_to_vec());
+    assert_eq!((answer.version, answer.protocol.as_str()), (3, "ttrpc"));
+    daemon.connect(&answer);
+}
+
+#[test]
+fn start_refuses_parameters_of_another_container() {
+    ours!("containerd 1.6 knows no parameters");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let other = params(&daemon, "other").encode_to_vec();
+    let output = daemon.call("b4", bundle.path()).args(["start"]).stdin(other).run();
+    assert!(!output.status.success());
+    let namespace = BootstrapParams { namespace: "other".into(), ..params(&daemon, "b4") }.encode_to_vec();
+    let output = daemon.call("b4", bundle.path()).args(["start"]).stdin(namespace).run();
+    assert!(!output.status.success());
+}
+
+#[test]
+fn start_refuses_input_that_is_no_message() {
+    ours!("the reference does not read its input");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let output = daemon.call("b5", bundle.path()).args(["start"]).stdin(vec![0xff; 64]).run();
+    assert!(!output.status.success());
+    assert!(!output.stderr.is_empty(), "containerd shows what was printed");
+}
+
+#[test]
+fn start_without_a_configuration_fails() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let empty = tempfile::tempdir().unwrap();
+    let output = daemon.call("b6", empty.path()).args(["start"]).run();
+    assert!(!output.status.success());
+}
+
+#[test]
+fn start_of_the_same_container_gives_the_same_address() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let first = daemon.start("b7", &bundle, Vec::new());
+    let second = daemon.start("b7", &bundle, Vec::new());
+    assert_eq!(first, second);
+    daemon.connect(&first);
+}
+
+#[test]
+fn the_address_does_not_depend_on_the_working_directory_and_fits_a_socket() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let answer = daemon.start("b8", &Bundle::new(), Vec::new());
+    let socket = answer.socket();
+    assert!(socket.is_absolute() && socket.as_os_str().len() <= 106, "{socket:?}");
+    daemon.connect(&answer);
+}
+
+#[test]
+fn the_version_is_told() {
+    let text = String::from_utf8(Call::new().args(["-v"]).run().stdout).unwrap();
+    assert!(text.contains("Version:"), "{text}");
+}
+
+#[test]
+fn the_runtime_is_described() {
+    ours!("containerd 1.6 has no -info");
+    for (options, name) in [(None, "gantry"), (Some("runc"), "runc")] {
+        let any = |binary: &str| Any::pack(&Options { binary_name: binary.into(), ..Options::default() });
+        let input = options.map(any).unwrap_or_default().encode_to_vec();
+        let info = RuntimeInfo::decode(&*Call::new().args(["-info"]).stdin(input).good()).unwrap();
+        assert!(info.name.contains("gantry"), "{info:?}");
+        assert!(info.version.is_some_and(|version| !version.version.is_empty()));
+        let features = info.features.expect("features");
+        assert_eq!(features.type_url, FEATURES);
+        let features: serde_json::Value = serde_json::from_slice(&features.value).unwrap();
+        assert!(features["ociVersionMax"].is_string(), "{name}: {features}");
+    }
+}
+
+#[test]
+fn delete_of_a_killed_shims_container_removes_it() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sleeping());
+    let pid = task.state().pid;
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    let response = daemon.delete(&task.id, task.bundle.path());
+    assert_eq!(response.exit_status, 137);
+    assert_eq!(response.pid, pid);
+    assert!(response.exited_at.is_some());
+    task.forget();
+    until_true("the process to end", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    let state = daemon.runtime_root().join(daemon.namespace()).join(&task.id);
+    assert!(!state.exists(), "{}", state.display());
+}
+
+#[test]
+fn delete_of_a_killed_shims_container_leaves_nothing_of_the_shim() {
+    ours!("the reference leaves its socket");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sleeping());
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    daemon.delete(&task.id, task.bundle.path());
+    task.forget();
+    assert!(!task.shim.answer().socket().exists());
+    let left: Vec<_> = std::fs::read_dir(daemon.state_root()).into_iter().flatten().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn delete_after_the_container_has_exited_tells_its_true_status() {
+    ours!("the reference says 137 of every container");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sh("exit 7"));
+    assert_eq!(task.wait(), 7);
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    assert_eq!(daemon.delete(&task.id, task.bundle.path()).exit_status, 7);
+    task.forget();
+}
+
+#[test]
+fn delete_where_nothing_was_created_is_answered() {
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new();
+    let answer = daemon.start("b9", &bundle, Vec::new());
+    let shim = daemon.connect(&answer);
+    shim.pid();
+    shim.kill();
+    until_true("the shim to be gone", || shim.is_gone());
+    let response = daemon.delete("b9", bundle.path());
+    assert_eq!(response.exit_status, 137);
+}
+
+#[test]
+fn a_container_survives_its_shim_and_is_served_on() {
+    ours!("the reference takes nothing over");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.task(Bundle::new().sleeping());
+    task.create_with(Io::default()).unwrap();
+    let pid = task.start();
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    let answer = daemon.start(&task.id, &task.bundle, Vec::new());
+    let shim = std::sync::Arc::new(crate::harness::Shim::connect(answer));
+    task.shim = std::sync::Arc::clone(&shim);
+    assert_eq!(shim.ask(&task.id).unwrap().task_pid, pid);
+    task.kill(9);
+    assert_eq!(task.wait(), 137);
+    assert_eq!(task.delete().exit_status, 137);
+    shim.end();
+    until_true("the second shim to end", || shim.is_gone());
+}
