@@ -7,7 +7,7 @@ use gantry_proto_shim::info::RuntimeInfo;
 use gantry_proto_shim::options::Options;
 use gantry_testkit::{Bundle, Need, require, until_true};
 
-use crate::harness::{Call, Daemon, Io, ours};
+use crate::harness::{Call, Daemon, Io, name_of, ours};
 
 fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
     BootstrapParams {
@@ -27,10 +27,11 @@ fn start_without_input_answers_version_2() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
-    let answer = daemon.start("b1", &bundle, Vec::new());
+    let id = name_of(&bundle);
+    let answer = daemon.start(&id, &bundle, Vec::new());
     assert_eq!((answer.version, answer.protocol.as_str()), (2, "ttrpc"));
     assert!(answer.socket().exists(), "{answer:?}");
-    daemon.connect(&answer).shutdown(true).unwrap_or_default();
+    daemon.connect(&answer, &id).shutdown(true).unwrap_or_default();
 }
 
 #[test]
@@ -39,9 +40,10 @@ fn start_takes_options_of_a_runtime_on_its_input() {
     let daemon = Daemon::new();
     let bundle = Bundle::new();
     let options = Any::pack(&Options { binary_name: "runc".into(), ..Options::default() });
-    let answer = daemon.start("b2", &bundle, options.encode_to_vec());
+    let id = name_of(&bundle);
+    let answer = daemon.start(&id, &bundle, options.encode_to_vec());
     assert_eq!(answer.version, 2);
-    daemon.connect(&answer);
+    daemon.connect(&answer, &id);
 }
 
 #[test]
@@ -50,9 +52,10 @@ fn start_with_bootstrap_parameters_answers_version_3() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
-    let answer = daemon.start("b3", &bundle, params(&daemon, "b3").encode_to_vec());
+    let id = name_of(&bundle);
+    let answer = daemon.start(&id, &bundle, params(&daemon, &id).encode_to_vec());
     assert_eq!((answer.version, answer.protocol.as_str()), (3, "ttrpc"));
-    daemon.connect(&answer);
+    daemon.connect(&answer, &id);
 }
 
 #[test]
@@ -61,11 +64,12 @@ fn start_refuses_parameters_of_another_container() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
+    let id = name_of(&bundle);
     let other = params(&daemon, "other").encode_to_vec();
-    let output = daemon.call("b4", bundle.path()).args(["start"]).stdin(other).run();
+    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(other).run();
     assert!(!output.status.success());
-    let namespace = BootstrapParams { namespace: "other".into(), ..params(&daemon, "b4") }.encode_to_vec();
-    let output = daemon.call("b4", bundle.path()).args(["start"]).stdin(namespace).run();
+    let namespace = BootstrapParams { namespace: "other".into(), ..params(&daemon, &id) }.encode_to_vec();
+    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(namespace).run();
     assert!(!output.status.success());
 }
 
@@ -75,7 +79,8 @@ fn start_refuses_input_that_is_no_message() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
-    let output = daemon.call("b5", bundle.path()).args(["start"]).stdin(vec![0xff; 64]).run();
+    let id = name_of(&bundle);
+    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(vec![0xff; 64]).run();
     assert!(!output.status.success());
     assert!(!output.stderr.is_empty(), "containerd shows what was printed");
 }
@@ -94,20 +99,23 @@ fn start_of_the_same_container_gives_the_same_address() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
-    let first = daemon.start("b7", &bundle, Vec::new());
-    let second = daemon.start("b7", &bundle, Vec::new());
+    let id = name_of(&bundle);
+    let first = daemon.start(&id, &bundle, Vec::new());
+    let second = daemon.start(&id, &bundle, Vec::new());
     assert_eq!(first, second);
-    daemon.connect(&first);
+    daemon.connect(&first, &id);
 }
 
 #[test]
 fn the_address_does_not_depend_on_the_working_directory_and_fits_a_socket() {
     require!(Need::Root);
     let daemon = Daemon::new();
-    let answer = daemon.start("b8", &Bundle::new(), Vec::new());
+    let bundle = Bundle::new();
+    let id = name_of(&bundle);
+    let answer = daemon.start(&id, &bundle, Vec::new());
     let socket = answer.socket();
     assert!(socket.is_absolute() && socket.as_os_str().len() <= 106, "{socket:?}");
-    daemon.connect(&answer);
+    daemon.connect(&answer, &id);
 }
 
 #[test]
@@ -180,15 +188,16 @@ fn delete_after_the_container_has_exited_tells_its_true_status() {
 
 #[test]
 fn delete_where_nothing_was_created_is_answered() {
+    ours!("the reference wants the files of a Create");
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new();
-    let answer = daemon.start("b9", &bundle, Vec::new());
-    let shim = daemon.connect(&answer);
-    shim.pid();
+    let id = name_of(&bundle);
+    let answer = daemon.start(&id, &bundle, Vec::new());
+    let shim = daemon.connect(&answer, &id);
     shim.kill();
     until_true("the shim to be gone", || shim.is_gone());
-    let response = daemon.delete("b9", bundle.path());
+    let response = daemon.delete(&id, bundle.path());
     assert_eq!(response.exit_status, 137);
 }
 
@@ -203,7 +212,7 @@ fn a_container_survives_its_shim_and_is_served_on() {
     task.shim.kill();
     until_true("the shim to be gone", || task.shim.is_gone());
     let answer = daemon.start(&task.id, &task.bundle, Vec::new());
-    let shim = std::sync::Arc::new(crate::harness::Shim::connect(answer));
+    let shim = std::sync::Arc::new(crate::harness::Shim::connect(answer, &task.id));
     task.shim = std::sync::Arc::clone(&shim);
     assert_eq!(shim.ask(&task.id).unwrap().task_pid, pid);
     task.kill(9);

@@ -43,7 +43,7 @@ fn a_shim_outlives_its_clients() {
     let mut task = daemon.running(Bundle::new().sleeping());
     let answer = task.shim.answer().clone();
     for _ in 0..3 {
-        let other = crate::harness::Shim::connect(answer.clone());
+        let other = crate::harness::Shim::connect(answer.clone(), &task.id);
         assert_eq!(other.ask(&task.id).good().task_pid, task.state().pid);
     }
     task.kill(9);

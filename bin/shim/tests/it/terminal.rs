@@ -5,12 +5,7 @@ use gantry_testkit::{Bundle, Need, require};
 use crate::harness::{Daemon, Expect, Input, Io, Output, process_spec};
 
 fn terminal(input: &Input, out: &Output) -> Io {
-    Io {
-        stdin: input.path().display().to_string(),
-        stdout: out.path().display().to_string(),
-        terminal: true,
-        ..Io::default()
-    }
+    Io { terminal: true, stderr: String::new(), ..Io::stdout(out.path()).with_input(input.path()) }
 }
 
 fn bundle(script: &str) -> Bundle {

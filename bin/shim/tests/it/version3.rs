@@ -11,7 +11,7 @@ use gantry_proto_shim::task::{
 use gantry_proto_shim::{Message, any::Empty};
 use gantry_testkit::{Bundle, Need, require};
 
-use crate::harness::{Daemon, Expect, Io, Task, ours};
+use crate::harness::{Daemon, Expect, Io, Task, name_of, ours};
 
 #[test]
 fn a_life_under_version_3() {
@@ -19,7 +19,7 @@ fn a_life_under_version_3() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new().sleeping();
-    let id = "v3-life".to_owned();
+    let id = name_of(&bundle);
     let params = BootstrapParams {
         instance_id: id.clone(),
         namespace: daemon.namespace().to_owned(),
@@ -28,7 +28,7 @@ fn a_life_under_version_3() {
         extensions: vec![Extension { value: Some(Any::pack(&Options::default())) }],
         ..BootstrapParams::default()
     };
-    let shim = daemon.connect(&daemon.start(&id, &bundle, params.encode_to_vec()));
+    let shim = daemon.connect(&daemon.start(&id, &bundle, params.encode_to_vec()), &id);
     let task = Task::new(&daemon, std::sync::Arc::clone(&shim), bundle, id.clone());
     let create = task.create_request(Io::default());
     let created: CreateTaskResponse = shim.call_service(SERVICE_V3, method::CREATE, &create).good();

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::binary::{Answer, Call, delete_response};
 use super::events::EventServer;
+use super::fifo::Input;
 use super::shim::Shim;
 use super::task::Task;
 
@@ -21,13 +22,14 @@ pub(crate) struct Daemon {
     dir: TempDir,
     events: EventServer,
     shims: Mutex<Vec<Arc<Shim>>>,
+    logs: Mutex<Vec<Input>>,
 }
 
 impl Daemon {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("gantry-shim.").tempdir().expect("a temporary directory");
         let events = EventServer::new(&dir.path().join("ttrpc"));
-        Self { dir, events, shims: Mutex::default() }
+        Self { dir, events, shims: Mutex::default(), logs: Mutex::default() }
     }
 
     pub(crate) fn namespace(&self) -> &'static str {
@@ -82,6 +84,7 @@ impl Daemon {
     /// `start` in a bundle, with these bytes on standard input.
     #[track_caller]
     pub(crate) fn start(&self, id: &str, bundle: &Bundle, stdin: Vec<u8>) -> Answer {
+        self.open_log(bundle);
         Answer::parse(&self.call(id, bundle.path()).args(["start"]).stdin(stdin).good())
     }
 
@@ -94,21 +97,27 @@ impl Daemon {
 
     /// The shim of an answer, connected.
     #[track_caller]
-    pub(crate) fn connect(&self, answer: &Answer) -> Arc<Shim> {
+    pub(crate) fn connect(&self, answer: &Answer, id: &str) -> Arc<Shim> {
         let mut shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = shims.iter().find(|shim| shim.answer() == answer) {
             return Arc::clone(known);
         }
-        let shim = Arc::new(Shim::connect(answer.clone()));
+        let shim = Arc::new(Shim::connect(answer.clone(), id));
         shims.push(Arc::clone(&shim));
         shim
+    }
+
+    /// The FIFO for a shim's own messages, which every daemon makes and reads.
+    fn open_log(&self, bundle: &Bundle) {
+        let log = Input::new(bundle.path().join("log"));
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner).push(log);
     }
 
     /// A container that is not created yet, and its shim, started for it.
     #[track_caller]
     pub(crate) fn task(&self, bundle: Bundle) -> Task<'_> {
-        let id = unique_id();
-        let shim = self.connect(&self.start(&id, &bundle, Vec::new()));
+        let id = name_of(&bundle);
+        let shim = self.connect(&self.start(&id, &bundle, Vec::new()), &id);
         Task::new(self, shim, bundle, id)
     }
 
@@ -155,8 +164,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A name for a container that no other container of any test has.
-pub(crate) fn unique_id() -> String {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    format!("s{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+/// The name of a bundle's container: the last part of its path, as containerd has it and shims rely on it.
+pub(crate) fn name_of(bundle: &Bundle) -> String {
+    bundle.path().file_name().expect("a bundle has a name").to_string_lossy().into_owned()
 }

@@ -15,7 +15,7 @@ mod shim;
 mod task;
 
 pub(crate) use binary::{Call, is_ours};
-pub(crate) use daemon::Daemon;
+pub(crate) use daemon::{Daemon, name_of};
 pub(crate) use fifo::{Input, Output};
 pub(crate) use shim::{Expect, Shim};
 pub(crate) use task::{Io, Task, process_spec};

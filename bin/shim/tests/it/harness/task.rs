@@ -30,8 +30,14 @@ pub(crate) struct Io {
 }
 
 impl Io {
+    /// Both outputs in one place: the reference takes both or none.
     pub(crate) fn stdout(path: &std::path::Path) -> Self {
-        Self { stdout: path.display().to_string(), ..Self::default() }
+        let path = path.display().to_string();
+        Self { stdout: path.clone(), stderr: path, ..Self::default() }
+    }
+
+    pub(crate) fn with_input(self, path: &std::path::Path) -> Self {
+        Self { stdin: path.display().to_string(), ..self }
     }
 }
 
