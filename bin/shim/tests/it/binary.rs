@@ -1,5 +1,7 @@
 //! `start`, `delete`, `-info` and `-v`.
 
+use std::path::Path;
+
 use gantry_proto_shim::Message;
 use gantry_proto_shim::any::{Any, FEATURES};
 use gantry_proto_shim::bootstrap::{BootstrapParams, Extension};
@@ -7,7 +9,7 @@ use gantry_proto_shim::info::RuntimeInfo;
 use gantry_proto_shim::options::Options;
 use gantry_testkit::{Bundle, Need, require, until_true};
 
-use crate::harness::{Call, Daemon, Io, name_of, ours};
+use crate::harness::{Answer, Call, Daemon, Io, name_of, ours};
 
 fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
     BootstrapParams {
@@ -20,6 +22,17 @@ fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
         extensions: vec![Extension { value: Some(Any::pack(&Options::default())) }],
         ..BootstrapParams::default()
     }
+}
+
+/// `start` must fail, and say why. If it does not, what it has started is ended.
+#[track_caller]
+fn refused(daemon: &Daemon, id: &str, directory: &Path, stdin: Vec<u8>) {
+    let output = daemon.call(id, directory).args(["start"]).stdin(stdin).run();
+    if output.status.success() {
+        daemon.connect(&Answer::parse(&output.stdout), id);
+        panic!("started: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    assert!(!output.stderr.is_empty() || !output.stdout.is_empty(), "containerd shows what was printed");
 }
 
 #[test]
@@ -66,11 +79,9 @@ fn start_refuses_parameters_of_another_container() {
     let bundle = Bundle::new();
     let id = name_of(&bundle);
     let other = params(&daemon, "other").encode_to_vec();
-    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(other).run();
-    assert!(!output.status.success());
+    refused(&daemon, &id, bundle.path(), other);
     let namespace = BootstrapParams { namespace: "other".into(), ..params(&daemon, &id) }.encode_to_vec();
-    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(namespace).run();
-    assert!(!output.status.success());
+    refused(&daemon, &id, bundle.path(), namespace);
 }
 
 #[test]
@@ -80,9 +91,7 @@ fn start_refuses_input_that_is_no_message() {
     let daemon = Daemon::new();
     let bundle = Bundle::new();
     let id = name_of(&bundle);
-    let output = daemon.call(&id, bundle.path()).args(["start"]).stdin(vec![0xff; 64]).run();
-    assert!(!output.status.success());
-    assert!(!output.stderr.is_empty(), "containerd shows what was printed");
+    refused(&daemon, &id, bundle.path(), vec![0xff; 64]);
 }
 
 #[test]
@@ -90,8 +99,7 @@ fn start_without_a_configuration_fails() {
     require!(Need::Root);
     let daemon = Daemon::new();
     let empty = tempfile::tempdir().unwrap();
-    let output = daemon.call("b6", empty.path()).args(["start"]).run();
-    assert!(!output.status.success());
+    refused(&daemon, "no-config", empty.path(), Vec::new());
 }
 
 #[test]

@@ -144,12 +144,12 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let shims = std::mem::take(&mut *self.shims.lock().unwrap_or_else(PoisonError::into_inner));
-        for shim in &shims {
-            shim.end();
-        }
         if std::thread::panicking() {
             shims.iter().for_each(|shim| shim.kill());
             return;
+        }
+        for shim in &shims {
+            shim.end();
         }
         for shim in &shims {
             until_true("the shim to end", || shim.is_gone());

@@ -150,9 +150,10 @@ fn find(id: &str) -> Option<u32> {
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let has_name = |pid: &u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        comm.starts_with("containerd-shim")
-            && words.split(|byte| *byte == 0).any(|word| word == id.as_bytes())
+        let mut words = words.split(|byte| *byte == 0);
+        let program = words.next().unwrap_or_default();
+        String::from_utf8_lossy(program).contains("containerd-shim")
+            && words.any(|word| word == id.as_bytes())
     };
     pids.filter(|pid| has_name(pid) && !is_gone(*pid)).min()
 }
