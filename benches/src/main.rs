@@ -1,12 +1,16 @@
 //! Benchmarks of the runtime: us and the peers in turn in one run, with medians, 99th percentiles and ratios.
 //!
 //! ```text
-//! gantry-bench [--view v1|v2] [--count N] [--runtime NAME=PATH]... [SCENARIO...]
+//! gantry-bench [--view v1|v2] [--count N] [--runtime NAME=PATH]... [--shim PATH] [--peer-shim PATH] [--shims N]
+//!              [SCENARIO...]
 //! ```
 //!
 //! The first runtime is ours; ratios are ours to each of the others. Without `--runtime`, the workspace's release binary
 //! is compared with the `crun` and `runc` on `PATH`. They take turns in short blocks, so that what else the machine
 //! does falls on all of them. The bundle is docker's default one, with its seccomp profile for three architectures.
+//!
+//! The scenario `shim` compares our shim (`--shim`, or the workspace's release binary) with containerd's (`--peer-shim`, or
+//! Debian's), which runs each of the other runtimes; `--shims` says how many of them share memory.
 //!
 //! Needs root. In the view `v2` a private mount namespace shows the unified hierarchy of a hybrid host at
 //! `/sys/fs/cgroup`; limits cannot be measured there, life cycles can.
@@ -17,6 +21,7 @@ mod floor;
 mod library;
 mod process;
 mod scenario;
+mod shim;
 mod statistics;
 mod view;
 

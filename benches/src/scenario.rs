@@ -8,6 +8,7 @@ use gantry_testkit::Bundle;
 
 use crate::arguments::{Contender, Options};
 use crate::process::Command;
+use crate::shim::Part;
 use crate::statistics::{Series, print};
 
 /// One thing to measure.
@@ -27,10 +28,13 @@ pub(crate) enum Scenario {
     Mounts,
     /// 64 containers at once.
     Many,
+    /// A part of what is measured of shims.
+    Shim(Part),
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Scenario; 7] = [
+    /// Those of the runtime.
+    pub(crate) const RUNTIME: [Scenario; 7] = [
         Scenario::Run,
         Scenario::RunGaps,
         Scenario::Lifecycle,
@@ -49,6 +53,7 @@ impl Scenario {
             Scenario::Library => "library",
             Scenario::Mounts => "mounts",
             Scenario::Many => "many",
+            Scenario::Shim(part) => part.name(),
         }
     }
 
@@ -63,6 +68,7 @@ impl Scenario {
             Scenario::Library => crate::library::run(options),
             Scenario::Mounts => mounts(options),
             Scenario::Many => many(options),
+            Scenario::Shim(part) => part.run(options),
         }
     }
 }
@@ -71,9 +77,10 @@ impl FromStr for Scenario {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Scenario::ALL.into_iter().find(|scenario| scenario.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Scenario::ALL.iter().map(|scenario| scenario.name()).collect();
-            format!("{text:?} is no scenario: {}", names.join(", "))
+        let all = || Scenario::RUNTIME.into_iter().chain(Part::ALL.map(Scenario::Shim));
+        all().find(|scenario| scenario.name() == text).ok_or_else(|| {
+            let names: Vec<_> = all().map(Scenario::name).collect();
+            format!("{text:?} is no scenario: shim, {}", names.join(", "))
         })
     }
 }
@@ -86,7 +93,7 @@ const BLOCK: usize = 10;
 
 /// Calls `round` for each contender in turn, in blocks, until each has had `count` counted rounds; who begins changes. The
 /// first round of each block is not counted: caches fill, page tables and cgroups settle.
-fn in_turn(count: usize, contenders: usize, mut round: impl FnMut(usize, bool)) {
+pub(crate) fn in_turn(count: usize, contenders: usize, mut round: impl FnMut(usize, bool)) {
     for block in 0..count.div_ceil(BLOCK) {
         let counted = BLOCK.min(count - block * BLOCK);
         for turn in 0..contenders {
@@ -140,7 +147,7 @@ pub(crate) fn docker_bundle() -> Bundle {
     })
 }
 
-fn has_memory_controller() -> bool {
+pub(crate) fn has_memory_controller() -> bool {
     match std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") {
         Ok(controllers) => controllers.split_whitespace().any(|name| name == "memory"),
         Err(_) => true,

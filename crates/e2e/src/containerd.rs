@@ -1,4 +1,4 @@
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,6 +22,11 @@ pub struct Containerd {
 
 /// How long the daemon may take to answer for the first time, on a busy machine.
 const START: Duration = Duration::from_secs(90);
+
+/// Debian's program, or the one that the variable names: newer versions are tried so.
+fn program(variable: &str, name: &str) -> OsString {
+    std::env::var_os(variable).unwrap_or_else(|| name.into())
+}
 
 impl Containerd {
     /// The one of this test process; started, and loaded with the image, when it is first asked for.
@@ -68,7 +73,7 @@ impl Containerd {
     /// When it does not.
     pub fn start(&self) {
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        let mut command = Command::new("containerd");
+        let mut command = Command::new(program("GANTRY_CONTAINERD", "containerd"));
         if let Some(path) = &self.path {
             let all = std::env::var("PATH").unwrap_or_default();
             command.env("PATH", format!("{}:{all}", path.display()));
@@ -104,7 +109,7 @@ impl Containerd {
 
     /// A command of `ctr`.
     pub fn ctr<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        Invocation::new("ctr").arg("--address").arg(&self.socket).args(args)
+        Invocation::new(program("GANTRY_CTR", "ctr")).arg("--address").arg(&self.socket).args(args)
     }
 
     /// `ctr run` with the runtime under test; `options` come before the image, `args` are the container's name and

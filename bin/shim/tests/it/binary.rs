@@ -9,7 +9,7 @@ use gantry_proto_shim::info::RuntimeInfo;
 use gantry_proto_shim::options::Options;
 use gantry_testkit::{Bundle, Need, require, until_true};
 
-use crate::harness::{Answer, Call, Daemon, Io, name_of, ours};
+use crate::harness::{Answer, Call, Daemon, Io, is_ours, name_of, ours};
 
 fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
     BootstrapParams {
@@ -42,7 +42,9 @@ fn start_without_input_answers_version_2() {
     let bundle = Bundle::new();
     let id = name_of(&bundle);
     let answer = daemon.start(&id, &bundle, Vec::new());
-    assert_eq!((answer.version, answer.protocol.as_str()), (2, "ttrpc"));
+    // containerd 2 has version 3 alone, and says so whoever asks.
+    assert!(answer.version == 2 || !is_ours(), "{answer:?}");
+    assert_eq!(answer.protocol, "ttrpc");
     assert!(answer.socket().exists(), "{answer:?}");
     daemon.connect(&answer, &id).shutdown(true).unwrap_or_default();
 }
@@ -55,7 +57,7 @@ fn start_takes_options_of_a_runtime_on_its_input() {
     let options = Any::pack(&Options { binary_name: "runc".into(), ..Options::default() });
     let id = name_of(&bundle);
     let answer = daemon.start(&id, &bundle, options.encode_to_vec());
-    assert_eq!(answer.version, 2);
+    assert!(answer.version == 2 || !is_ours(), "{answer:?}");
     daemon.connect(&answer, &id);
 }
 

@@ -84,7 +84,7 @@ fn a_client_that_reads_no_answers_harms_nobody() {
     let request = gantry_proto_shim::task::StateRequest { id: task.id.clone(), exec_id: String::new() };
     for _ in 0..2000 {
         let options = gantry_ttrpc::client::Options::default();
-        calls.call(gantry_proto_shim::task::SERVICE_V2, "State", &request, &options).unwrap();
+        calls.call(task.shim.service(), "State", &request, &options).unwrap();
     }
     let mut stream = UnixStream::connect(task.shim.answer().socket()).unwrap();
     stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
@@ -191,9 +191,9 @@ fn a_stopped_worker_does_not_stop_the_shim() {
         c["hooks"] =
             serde_json::json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", hook] }] });
     });
-    let (client, request) = (task.shim.client(), task.create_request(Io::default()));
+    let (client, service) = (task.shim.client(), task.shim.service());
+    let request = task.create_request(Io::default());
     let create = std::thread::spawn(move || {
-        let service = gantry_proto_shim::task::SERVICE_V2;
         client.call::<_, gantry_proto_shim::task::CreateTaskResponse>(service, "Create", &request)
     });
     for _ in 0..5 {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::any::Empty;
-use gantry_proto_shim::task::{ConnectRequest, ConnectResponse, SERVICE_V2, ShutdownRequest, method};
+use gantry_proto_shim::task::{
+    ConnectRequest, ConnectResponse, SERVICE_V2, SERVICE_V3, ShutdownRequest, method,
+};
 use gantry_ttrpc::client::Options;
 use gantry_ttrpc::{CallError, Client, Code};
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,13 +79,18 @@ impl Shim {
         self.client.clone()
     }
 
-    /// Calls a method of the Task service, version 2.
+    /// The Task service in the version that the shim has said.
+    pub(crate) fn service(&self) -> &'static str {
+        if self.answer.version >= 3 { SERVICE_V3 } else { SERVICE_V2 }
+    }
+
+    /// Calls a method of the Task service.
     pub(crate) fn call<A: Message, B: Message + Default>(
         &self,
         method: &str,
         request: &A,
     ) -> Result<B, CallError> {
-        self.call_service(SERVICE_V2, method, request)
+        self.call_service(self.service(), method, request)
     }
 
     pub(crate) fn call_service<A: Message, B: Message + Default>(

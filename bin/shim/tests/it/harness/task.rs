@@ -8,9 +8,9 @@ use gantry_proto_shim::options::Options;
 use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::{
     CloseIORequest, CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, ExecProcessRequest,
-    KillRequest, PauseRequest, PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, SERVICE_V2,
-    StartRequest, StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, UpdateTaskRequest,
-    WaitRequest, WaitResponse, method,
+    KillRequest, PauseRequest, PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, StartRequest,
+    StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse, UpdateTaskRequest, WaitRequest,
+    WaitResponse, method,
 };
 use gantry_testkit::Bundle;
 use gantry_ttrpc::CallError;
@@ -113,8 +113,9 @@ impl<'a> Task<'a> {
 
     /// Waits in a thread, as a daemon does from the start on.
     pub(crate) fn wait_aside(&self, exec_id: &str) -> JoinHandle<Result<WaitResponse, CallError>> {
-        let (client, id, exec_id) = (self.shim.client(), self.id.clone(), exec_id.to_owned());
-        thread::spawn(move || client.call(SERVICE_V2, method::WAIT, &WaitRequest { id, exec_id }))
+        let (client, service) = (self.shim.client(), self.shim.service());
+        let (id, exec_id) = (self.id.clone(), exec_id.to_owned());
+        thread::spawn(move || client.call(service, method::WAIT, &WaitRequest { id, exec_id }))
     }
 
     #[track_caller]
