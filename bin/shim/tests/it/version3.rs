@@ -11,11 +11,11 @@ use gantry_proto_shim::task::{
 use gantry_proto_shim::{Message, any::Empty};
 use gantry_testkit::{Bundle, Need, require};
 
-use crate::harness::{Daemon, Expect, Io, Task, name_of, ours};
+use crate::harness::{Daemon, Expect, Io, Task, name_of, ours, since_2};
 
 #[test]
 fn a_life_under_version_3() {
-    ours!("containerd 1.6 has version 2 alone");
+    since_2!("it has version 2 alone");
     require!(Need::Root);
     let daemon = Daemon::new();
     let bundle = Bundle::new().sleeping();
@@ -52,7 +52,7 @@ fn a_life_under_version_3() {
 
 #[test]
 fn both_versions_see_the_same_container() {
-    ours!("containerd 1.6 has version 2 alone");
+    ours!("the reference has one version alone");
     require!(Need::Root);
     let daemon = Daemon::new();
     let task = daemon.running(Bundle::new().sleeping());

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::bootstrap::BootstrapResult;
@@ -20,6 +21,15 @@ pub(crate) fn shim_binary() -> PathBuf {
 /// Whether the binary under test is Gantry's.
 pub(crate) fn is_ours() -> bool {
     shim_binary().file_name().is_some_and(|name| name.to_string_lossy().contains("gantry"))
+}
+
+/// Whether it is containerd's, and older than version 2.
+pub(crate) fn is_containerd_1() -> bool {
+    static IS: OnceLock<bool> = OnceLock::new();
+    *IS.get_or_init(|| {
+        let text = Call::new().args(["-v"]).run().stdout;
+        !is_ours() && String::from_utf8_lossy(&text).contains("Version:  1.")
+    })
 }
 
 /// One call of the binary.

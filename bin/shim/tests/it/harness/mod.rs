@@ -14,7 +14,7 @@ mod fifo;
 mod shim;
 mod task;
 
-pub(crate) use binary::{Answer, Call, is_ours};
+pub(crate) use binary::{Answer, Call, is_containerd_1, is_ours};
 pub(crate) use daemon::{Daemon, name_of};
 pub(crate) use fifo::{Input, Output};
 pub(crate) use shim::{Expect, Shim};
@@ -29,3 +29,13 @@ macro_rules! ours {
     };
 }
 pub(crate) use ours;
+
+/// Leaves the test, counted as skipped, on a reference of version 1.
+macro_rules! since_2 {
+    ($reason:literal) => {
+        if $crate::harness::is_containerd_1() {
+            gantry_testkit::skip_test!(concat!("containerd 1: ", $reason));
+        }
+    };
+}
+pub(crate) use since_2;
