@@ -55,7 +55,6 @@ impl Invocation<'_> {
             bundle: PathBuf::from(args.text("bundle").unwrap_or(".")),
             config: args.text("config").map(PathBuf::from),
             console: console(args),
-            root_mount: None,
             pidfd_socket: args.text("pidfd-socket").map(PathBuf::from),
             pid_file: pid_file(args)?,
             no_pivot: args.switch("no-pivot"),

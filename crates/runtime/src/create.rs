@@ -9,7 +9,7 @@ use gantry_sys::clone::Child;
 use gantry_sys::fdpass;
 use gantry_sys::features::{Feature, has};
 use gantry_types::ContainerId;
-use gantry_types::oci::{Mount, Resources, Spec};
+use gantry_types::oci::{Resources, Spec};
 use rustix::process::Pid;
 
 use crate::build::{self, Built, Choices, Listener};
@@ -45,8 +45,6 @@ pub struct CreateRequest {
     pub config: Option<PathBuf>,
     /// Who gets the terminal's master.
     pub console: Console,
-    /// The mount that is the root, made in the container's mount namespace; without it the root is the directory.
-    pub root_mount: Option<Mount>,
     /// The unix socket that gets the process's pidfd.
     pub pidfd_socket: Option<PathBuf>,
     /// The file that gets the process's id.
@@ -95,7 +93,23 @@ enum Until {
 /// # Privilege
 /// Root, or an ordinary user with a configuration for a user namespace. The process must be single-threaded.
 pub fn create(host: &Host, id: &ContainerId, request: &CreateRequest) -> Result<Created, Error> {
-    make(host, id, request, Until::Started)
+    let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    make(host, id, request, Until::Started, (bundle, None))
+}
+
+/// [`create()`] for a bundle that was read already. With `root`, a mount that is attached nowhere
+/// ([`crate::rootfs::tree`]), that is the root, and exists in the container's mount namespace alone.
+///
+/// # Errors
+/// As [`create()`].
+pub fn create_loaded(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    bundle: Bundle,
+    root: Option<OwnedFd>,
+) -> Result<Created, Error> {
+    make(host, id, request, Until::Started, (bundle, root))
 }
 
 /// Makes a container and starts it. In the `foreground` it is waited for.
@@ -109,14 +123,16 @@ pub fn run(
     foreground: Option<&Foreground>,
 ) -> Result<i32, Error> {
     let Some(foreground) = foreground else {
-        let created = make(host, id, request, Until::Now)?;
+        let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+        let created = make(host, id, request, Until::Now, (bundle, None))?;
         if let (Some(notify), Some(listener)) = (&request.notify_socket, &created.notify) {
             listener.forward_until_ready(notify, created.child.pid, created.child.pidfd.as_fd())?;
         }
         return Ok(0);
     };
     let waiting = foreground.prepare()?;
-    let created = make(host, id, request, Until::Attended)?;
+    let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    let created = make(host, id, request, Until::Attended, (bundle, None))?;
     let notify = request.notify_socket.as_deref().zip(created.notify.as_ref());
     let status = waiting.wait(created.child, created.console, notify);
     if !foreground.keep {
@@ -125,8 +141,13 @@ pub fn run(
     status
 }
 
-fn make(host: &Host, id: &ContainerId, request: &CreateRequest, until: Until) -> Result<Created, Error> {
-    let mut bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+fn make(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    until: Until,
+    (mut bundle, root): (Bundle, Option<OwnedFd>),
+) -> Result<Created, Error> {
     pass_sockets(&mut bundle.spec, request.listen_fds);
     let terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
     check_console(terminal, &request.console, until == Until::Attended)?;
@@ -135,7 +156,6 @@ fn make(host: &Host, id: &ContainerId, request: &CreateRequest, until: Until) ->
     }
     let hierarchy = Hierarchy::detect().map_err(gantry_cgroup::Error::from)?;
     let cgroup_spec = resolve(host, id, &bundle.spec, &hierarchy)?;
-    let root = request.root_mount.as_ref().map(root_tree).transpose()?;
     let choices = Choices {
         root,
         no_pivot: request.no_pivot,
@@ -161,12 +181,6 @@ fn make(host: &Host, id: &ContainerId, request: &CreateRequest, until: Until) ->
             Err(cleanup) => Error::Cleanup { cause: Box::new(cause), cleanup: Box::new(cleanup) },
         }),
     }
-}
-
-fn root_tree(mount: &Mount) -> Result<OwnedFd, Error> {
-    crate::rootfs::tree(mount)?.ok_or_else(|| {
-        Error::Unsupported(format!("rootfs: a mount of type {} for the container alone", mount.type_))
-    })
 }
 
 /// systemd's protocol of sd_listen_fds(3), for a process that is the first of its namespace.

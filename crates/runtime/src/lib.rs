@@ -66,8 +66,8 @@ pub use checkpoint::{
     CgroupsMode, Continue, DumpOptions, ImageOptions, NetworkLock, PageServer, RestoreOptions, checkpoint,
     respawn, restore,
 };
-pub use container::{Snapshot, list, processes, snapshot};
-pub use create::{Console, CreateRequest, Created, create, run};
+pub use container::{Snapshot, list, processes, snapshot, start_time};
+pub use create::{Console, CreateRequest, Created, create, create_loaded, run};
 pub use delete::{Force, delete};
 pub use error::{Error, Failure};
 pub use exec::{ExecRequest, ExecTarget, exec};
