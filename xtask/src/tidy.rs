@@ -8,6 +8,8 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-types", &[]),
     ("gantry-sys", &[]),
+    ("gantry-proto-shim", &[]),
+    ("gantry-ttrpc", &["gantry-types"]),
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
