@@ -102,6 +102,27 @@ impl Stdio {
         Ok(opened)
     }
 
+    /// Opens again the ends of FIFOs that are held for clients, for a process that was made by somebody else.
+    ///
+    /// # Errors
+    /// NotFound for a FIFO that is not there any more.
+    pub(crate) fn hold(&self) -> Result<Vec<(Role, OwnedFd)>, Failure> {
+        let mut held = Vec::new();
+        let existing = |name: &str| match Target::parse(name) {
+            Ok(Target::Fifo(path)) => Some(path).filter(|path| path.exists()),
+            _ => None,
+        };
+        if let Some(path) = existing(&self.stdin) {
+            held.push((Role::HeldInput, open_fifo(&path, OFlags::RDWR | OFlags::NONBLOCK)?));
+        }
+        for name in [&self.stdout, &self.stderr].into_iter().filter(|_| !self.terminal) {
+            if let Some(path) = existing(name) {
+                held.push((Role::HeldOutput, open_fifo(&path, OFlags::RDONLY | OFlags::NONBLOCK)?));
+            }
+        }
+        Ok(held)
+    }
+
     /// A terminal's streams are moved by somebody: the ends that are the client's are opened for him.
     fn open_for_terminal(&self, opened: &mut Opened) -> Result<(), Failure> {
         if let Target::Fifo(path) = Target::parse(&self.stdin)? {
