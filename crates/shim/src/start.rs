@@ -50,8 +50,7 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     };
     let place =
         Place::of(&invocation.address, &invocation.namespace, &group(&bundle, &invocation.id)?, sockets);
-    let answer =
-        format!(r#"{{"version":{},"address":"{}","protocol":"ttrpc"}}"#, bootstrap.version(), place.address());
+    let answer = answer(&bootstrap, &place);
     let lock = match place.take()? {
         Taken::Served => return Ok(answer),
         Taken::Ours(lock) => lock,
@@ -68,6 +67,16 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     let cgroup = shim_cgroup(&bootstrap);
     become_shim(identity, listener, lock, &cgroup)?;
     Ok(answer)
+}
+
+/// What the daemon is told: JSON, or the bare address for one that is too old for that (containerd 1.6), which sets no
+/// `MAX_SHIM_VERSION`.
+fn answer(bootstrap: &Bootstrap, place: &Place) -> String {
+    let (version, address) = (bootstrap.version(), place.address());
+    if version < 3 && std::env::var_os("MAX_SHIM_VERSION").is_none() {
+        return address;
+    }
+    format!(r#"{{"version":{version},"address":"{address}","protocol":"ttrpc"}}"#)
 }
 
 /// The daemon's socket for events.
