@@ -158,7 +158,8 @@ impl External<'_> {
         if let Some(console) = console {
             fds.push((Role::Console, console.receive()?));
         }
-        let cgroup = None;
+        // Where it is cannot be known of one that has ended.
+        let cgroup = gantry_cgroup::CgroupRecord::of_process(number).ok();
         Ok((Made { pid: number, start_time: start_time(number), cgroup, ..Made::default() }, fds))
     }
 
