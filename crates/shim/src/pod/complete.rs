@@ -44,6 +44,8 @@ pub(super) enum Then {
     SandboxStarted,
     /// The sandbox's pause was removed.
     SandboxStopped,
+    /// The sandbox's counters were read.
+    SandboxMeasured,
 }
 
 impl Then {
@@ -166,6 +168,7 @@ impl Pod {
             }
             Then::SandboxStarted => self.sandbox_started(caller, verdict),
             Then::SandboxStopped => self.sandbox_stopped(caller, verdict),
+            Then::SandboxMeasured => self.sandbox_measured(id, caller, verdict),
         }
         self.resume_queue(id);
     }

@@ -35,6 +35,7 @@ use gantry_sys::signal;
 
 use crate::failure::Failure;
 use crate::log::Log;
+use crate::options::RuntimeOptions;
 use complete::Operation;
 use connection::Client;
 use container::Container;
@@ -53,6 +54,8 @@ pub(crate) struct Identity {
     pub(crate) events: String,
     /// The bundle whose `log` is ours.
     pub(crate) bundle: PathBuf,
+    /// The options that `start` was given.
+    pub(crate) options: RuntimeOptions,
     pub(crate) debug: bool,
 }
 

@@ -208,7 +208,7 @@ impl Pod {
 
     fn start_exec(&mut self, caller: Caller, id: &str, exec_id: &str) -> Result<Reply, Failure> {
         let container = self.container_mut(id)?;
-        if !matches!(container.init.status, Status::Running) {
+        if !matches!(container.init.status, Status::Running | Status::Created) {
             return Err(Failure::precondition("cannot exec in a container that is not running"));
         }
         let subject = container.subject();

@@ -59,8 +59,6 @@ impl Creation {
             console: if self.stdio.terminal { Console::Caller } else { Console::Foreground },
             no_pivot: self.options.no_pivot_root,
             no_new_keyring: self.options.no_new_keyring,
-            // Others of the ecosystem look for it.
-            pid_file: Some(self.bundle.join("init.pid")),
             ..CreateRequest::default()
         }
     }
