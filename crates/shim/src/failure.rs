@@ -20,6 +20,11 @@ impl Failure {
         Failure { kind, message: message.into() }
     }
 
+    /// An error of a library's, with its causes.
+    pub(crate) fn of(kind: ErrorKind, error: &dyn Error) -> Self {
+        Failure::new(kind, render(error))
+    }
+
     pub(crate) fn not_found(what: &str, id: &str) -> Self {
         Failure::new(ErrorKind::NotFound, format!("{what} {id:?} not found"))
     }

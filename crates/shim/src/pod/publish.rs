@@ -1,22 +1,38 @@
+//! Events in the pod's loop.
+
 use std::time::Instant;
+
 use gantry_proto_shim::events::Event;
-use super::epoll::{Epoll, Source};
+
+use super::epoll::{Epoll, EventFlags, Source};
 use super::{Identity, Pod};
-use crate::log::Log;
+use crate::events::{Events, Route};
+use crate::failure::Failure;
 
-#[derive(Debug, Default)]
-pub(super) struct Publishing {}
-
-impl Publishing {
-    pub(super) fn open(_identity: &Identity, _epoll: &Epoll, _log: &Log) -> Self { Self {} }
-    pub(super) fn deadline(&self) -> Option<Instant> { None }
-    pub(super) fn is_idle(&self) -> bool { true }
-    pub(super) fn waiting(&self) -> u64 { 0 }
-    pub(super) fn dropped(&self) -> u64 { 0 }
+/// Opens the pod's events and watches them.
+pub(super) fn open(identity: &Identity, epoll: &Epoll) -> Result<Events, Failure> {
+    let route = Route {
+        directory: &identity.directory,
+        namespace: &identity.namespace,
+        address: &identity.events,
+    };
+    let events = Events::open(route).map_err(|error| Failure::of(error.kind(), &error))?;
+    epoll.add(events.fd(), Source::Publisher, EventFlags::IN)?;
+    Ok(events)
 }
 
 impl Pod {
-    pub(super) fn publish<E: Event>(&mut self, _event: &E) {}
-    pub(super) fn drive_publisher(&mut self) {}
-    pub(super) fn publisher_event(&mut self, _source: Source) {}
+    /// Writes an event down, to be sent when the loop comes around.
+    pub(super) fn publish<E: Event>(&mut self, event: &E) {
+        if let Err(error) = self.events.publish(event) {
+            self.log.error(&format!("{} is lost: {}", E::TOPIC, Failure::of(error.kind(), &error)));
+        }
+    }
+
+    /// Sends what can be sent.
+    pub(super) fn drive_publisher(&mut self) {
+        if let Err(error) = self.events.drive(Instant::now()) {
+            self.log.error(&Failure::of(error.kind(), &error).message);
+        }
+    }
 }
