@@ -11,7 +11,7 @@ use rustix::net::{
 };
 
 /// How many descriptors a message of ours has at most.
-const MAX_FDS: usize = 4;
+pub const MAX_FDS: usize = 8;
 
 /// Sends `data` and descriptors as one message.
 ///
@@ -33,6 +33,19 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> Resu
 
 /// Receives one message into `data`: its length (0 at the end) and its first descriptor, if it has any.
 pub fn receive(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    let (len, fds) = receive_all(socket, data)?;
+    // Those after the first are closed here.
+    Ok((len, fds.into_iter().flatten().next()))
+}
+
+/// Receives one message into `data`: its length (0 at the end) and its descriptors, in order.
+///
+/// # Errors
+/// `EAGAIN` for a non-blocking socket with no message; what recvmsg(2) gives.
+pub fn receive_all(
+    socket: BorrowedFd<'_>,
+    data: &mut [u8],
+) -> Result<(usize, [Option<OwnedFd>; MAX_FDS]), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -41,14 +54,16 @@ pub fn receive(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Option
             result => break result?,
         }
     };
-    let mut first = None;
+    let mut all = [const { None }; MAX_FDS];
+    let mut places = all.iter_mut();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
             for fd in fds {
-                // Those after the first are closed here.
-                first.get_or_insert(fd);
+                if let Some(place) = places.next() {
+                    *place = Some(fd);
+                }
             }
         }
     }
-    Ok((received.bytes, first))
+    Ok((received.bytes, all))
 }

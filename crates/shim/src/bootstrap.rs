@@ -1,0 +1,75 @@
+//! What a daemon writes to the standard input of `start`: nothing, its options, or the parameters of its newest protocol.
+//!
+//! containerd up to 2.2 writes an `Any` with runtime options, or nothing; from 2.3 on `BootstrapParams`. The two cannot be
+//! told apart by their encoding alone, so parameters count only if they name the container of the command line.
+
+use gantry_proto_shim::Message;
+use gantry_proto_shim::any::Any;
+use gantry_proto_shim::bootstrap::BootstrapParams;
+
+use crate::invocation::Invocation;
+
+/// The largest input that is read, in bytes.
+pub(crate) const MAX_INPUT_BYTES: u64 = 4 << 20;
+
+/// What the input was.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Bootstrap {
+    /// Nothing that is understood.
+    None,
+    /// Runtime options.
+    Options(Any),
+    /// Parameters.
+    Params(Box<BootstrapParams>),
+}
+
+impl Bootstrap {
+    /// Reads the input of an invocation.
+    pub(crate) fn decode(input: &[u8], invocation: &Invocation) -> Self {
+        if input.is_empty() {
+            return Bootstrap::None;
+        }
+        if let Ok(params) = BootstrapParams::decode(input)
+            && params.instance_id == invocation.id
+            && params.namespace == invocation.namespace
+        {
+            return Bootstrap::Params(Box::new(params));
+        }
+        match Any::decode(input) {
+            Ok(any) if !any.type_url.is_empty() => Bootstrap::Options(any),
+            // A daemon of another kind: the flags say what matters.
+            _ => Bootstrap::None,
+        }
+    }
+
+    /// The version of the Task service that the daemon is told: 3 only for one that knows it.
+    pub(crate) fn version(&self) -> u32 {
+        if matches!(self, Bootstrap::Params(_)) { 3 } else { 2 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gantry_proto_shim::options::Options;
+
+    use super::*;
+
+    #[test]
+    fn the_kinds_of_input_are_told_apart() {
+        let invocation =
+            Invocation { namespace: "k8s.io".into(), id: "x".into(), ..Invocation::default() };
+        assert_eq!(Bootstrap::decode(&[], &invocation), Bootstrap::None);
+        let any = Any::pack(&Options { systemd_cgroup: true, ..Options::default() });
+        assert_eq!(Bootstrap::decode(&any.encode_to_vec(), &invocation), Bootstrap::Options(any));
+        let params = BootstrapParams {
+            instance_id: "x".into(),
+            namespace: "k8s.io".into(),
+            ..BootstrapParams::default()
+        };
+        let decoded = Bootstrap::decode(&params.encode_to_vec(), &invocation);
+        assert_eq!((decoded.version(), matches!(decoded, Bootstrap::Params(_))), (3, true));
+        let other = BootstrapParams { instance_id: "y".into(), ..params };
+        assert_eq!(Bootstrap::decode(&other.encode_to_vec(), &invocation).version(), 2);
+        assert_eq!(Bootstrap::decode(&[0xff; 7], &invocation), Bootstrap::None);
+    }
+}
