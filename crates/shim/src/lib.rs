@@ -13,6 +13,7 @@
 
 mod bootstrap;
 mod delete;
+pub mod events;
 mod failure;
 mod info;
 mod invocation;
