@@ -47,10 +47,8 @@ pub fn info() -> Result<Vec<u8>, Failure> {
 }
 
 fn external_features(binary: &str) -> Result<Vec<u8>, Failure> {
-    let output = Command::new(binary)
-        .arg("features")
-        .output()
-        .map_err(Failure::io(format!("runtime {binary}")))?;
+    let output =
+        Command::new(binary).arg("features").output().map_err(Failure::io(format!("runtime {binary}")))?;
     if output.status.success() {
         return Ok(output.stdout);
     }
@@ -60,5 +58,8 @@ fn external_features(binary: &str) -> Result<Vec<u8>, Failure> {
 
 /// What `-v` prints.
 pub fn version(program: &str) -> String {
-    format!("{program}:\n  Version:  {}\n  Runtime:  {RUNTIME_NAME}, OCI runtime linked in\n", env!("CARGO_PKG_VERSION"))
+    format!(
+        "{program}:\n  Version:  {}\n  Runtime:  {RUNTIME_NAME}, OCI runtime linked in\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }

@@ -51,6 +51,10 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     let place =
         Place::of(&invocation.address, &invocation.namespace, &group(&bundle, &invocation.id)?, sockets);
     let answer = answer(&bootstrap, &place);
+    if bootstrap.version() < 3 {
+        // Where containerd 1.6 looks for the shim when it comes back; newer ones write what they need themselves.
+        crate::pod::replace(&bundle.join("address"), place.address().as_bytes())?;
+    }
     let lock = match place.take()? {
         Taken::Served => return Ok(answer),
         Taken::Ours(lock) => lock,

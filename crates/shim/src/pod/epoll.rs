@@ -102,11 +102,15 @@ impl Epoll {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
         });
-        let mut space = [epoll::Event { flags: EventFlags::empty(), data: epoll::EventData::new_u64(0) }; BATCH];
+        let mut space =
+            [epoll::Event { flags: EventFlags::empty(), data: epoll::EventData::new_u64(0) }; BATCH];
         let events = match epoll::wait(&self.fd, &mut space[..], timeout.as_ref()) {
             Err(gantry_sys::Errno::INTR) => return Ok(Vec::new()),
             count => count.map_err(Failure::call("epoll_wait"))?,
         };
-        Ok(space[..events].iter().filter_map(|event| Some((Source::decode(event.data.u64())?, event.flags))).collect())
+        Ok(space[..events]
+            .iter()
+            .filter_map(|event| Some((Source::decode(event.data.u64())?, event.flags)))
+            .collect())
     }
 }

@@ -24,7 +24,7 @@ mod shutdown;
 mod streams;
 mod task;
 
-pub(crate) use record::{CONTAINERS, Remains};
+pub(crate) use record::{CONTAINERS, Remains, replace};
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -200,7 +200,9 @@ impl Pod {
     fn find(&self, serial: u32) -> Option<(String, String)> {
         self.containers.iter().find_map(|(id, container)| {
             let mut processes = container.processes();
-            processes.find(|(_, process)| process.serial == serial).map(|(exec, _)| (id.clone(), exec.to_owned()))
+            processes
+                .find(|(_, process)| process.serial == serial)
+                .map(|(exec, _)| (id.clone(), exec.to_owned()))
         })
     }
 }

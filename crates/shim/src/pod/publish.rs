@@ -11,11 +11,8 @@ use crate::failure::Failure;
 
 /// Opens the pod's events and watches them.
 pub(super) fn open(identity: &Identity, epoll: &Epoll) -> Result<Events, Failure> {
-    let route = Route {
-        directory: &identity.directory,
-        namespace: &identity.namespace,
-        address: &identity.events,
-    };
+    let route =
+        Route { directory: &identity.directory, namespace: &identity.namespace, address: &identity.events };
     let events = Events::open(route).map_err(|error| Failure::of(error.kind(), &error))?;
     epoll.add(events.fd(), Source::Publisher, EventFlags::IN)?;
     Ok(events)

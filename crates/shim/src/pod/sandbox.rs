@@ -88,10 +88,7 @@ impl Pod {
         }
     }
 
-    fn create_sandbox(
-        &mut self,
-        request: CreateSandboxRequest,
-    ) -> Result<Reply, Failure> {
+    fn create_sandbox(&mut self, request: CreateSandboxRequest) -> Result<Reply, Failure> {
         if self.sandbox.0.is_some() {
             return Err(Failure::new(ErrorKind::AlreadyExists, "the pod has a sandbox already"));
         }
@@ -256,10 +253,16 @@ impl Pod {
         self.begin(id, Some(caller), Then::SandboxMeasured, move || work::stats(&subject))
     }
 
-    pub(super) fn sandbox_measured(&mut self, id: &str, caller: Option<Caller>, verdict: Result<Done, Failure>) {
+    pub(super) fn sandbox_measured(
+        &mut self,
+        id: &str,
+        caller: Option<Caller>,
+        verdict: Result<Done, Failure>,
+    ) {
         let answer = verdict.and_then(|done| {
-            let data = Any::decode(&*done.body)
-                .map_err(|error| Failure::new(ErrorKind::Internal, format!("a worker's counters: {error}")))?;
+            let data = Any::decode(&*done.body).map_err(|error| {
+                Failure::new(ErrorKind::Internal, format!("a worker's counters: {error}"))
+            })?;
             let timestamp = Some(SystemTime::now().into());
             let metrics = Some(Metric { timestamp, id: id.to_owned(), data: Some(data) });
             Ok(SandboxMetricsResponse { metrics }.encode_to_vec())

@@ -147,11 +147,7 @@ impl Stdio {
         Ok(())
     }
 
-    fn open_input(
-        &self,
-        context: Context<'_>,
-        kept: &mut Vec<(Role, OwnedFd)>,
-    ) -> Result<OwnedFd, Failure> {
+    fn open_input(&self, context: Context<'_>, kept: &mut Vec<(Role, OwnedFd)>) -> Result<OwnedFd, Failure> {
         match Target::parse(&self.stdin)? {
             Target::Null => null(),
             Target::Attach => {

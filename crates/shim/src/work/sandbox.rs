@@ -104,7 +104,8 @@ fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), Failure> {
 fn configuration(pausing: &Pausing) -> Value {
     let linux = pausing.config.linux.clone().unwrap_or_default();
     let modes = linux.security_context.and_then(|it| it.namespace_options);
-    let modes = modes.unwrap_or_else(|| NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() });
+    let modes = modes
+        .unwrap_or_else(|| NamespaceOption { pid: NamespaceMode::Container.into(), ..Default::default() });
     let mut namespaces = vec![json!({"type": "mount"}), json!({"type": "pid"}), json!({"type": "uts"})];
     if modes.ipc() != NamespaceMode::Node {
         namespaces.push(json!({"type": "ipc"}));
