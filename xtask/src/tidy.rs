@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-types", &[]),
     ("gantry-sys", &[]),
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
+    ("gantry-logs", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];
