@@ -11,6 +11,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
     ("gantry-logs", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
+    ("gantry-shim", &["gantry-types", "gantry-sys", "gantry-logs"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];
 /// Crates that may use any other: fixtures, tests, benchmarks, automation.

@@ -100,16 +100,18 @@ fn a_client_that_stalls_is_cut_off_and_the_container_goes_on() {
         while seen < count {
             seen += receive_frame(&mut eager).expect("a frame").1.len();
         }
+        eager
     });
     for part in written.chunks(64 << 10) {
         // Not faster than who keeps up.
         stdout.write_all(part).unwrap();
         until_true("the part to be read", || pod.counters("c").0 < 1 << 20 || pod.counters("c").2 == 1);
     }
-    reader.join().unwrap();
+    let eager = reader.join().unwrap();
     drop((stdout, stderr));
     pod.drained("c");
     assert_eq!(pod.counters("c").2, 1);
+    drop(eager);
     let mut seen = 0;
     while let Some((_, bytes)) = receive_frame(&mut stalled) {
         seen += bytes.len();
@@ -128,7 +130,6 @@ fn output_without_any_taker_is_dropped() {
     until_true("nothing on its way", || pod.counters("c").0 == 0);
     let (mut client, _) = pod.attach("c", READ);
     until_true("the client", || pod.counters("c").2 == 1);
-    drop(client.set_nonblocking(false));
     stdout.write_all(b"now").unwrap();
     assert!(receive_text(&mut client, 1, "now").ends_with("now"));
 }

@@ -156,7 +156,6 @@ fn a_full_disk_stops_nobody_and_is_told_of() {
     assert!(grown.success());
     writer.join().unwrap().unwrap();
     pod.drained("b");
-    let _ = written;
     assert!(logged(&outside.join("b.log"), Format::Cri, Stream::Stdout) == lines(100_000));
     let (_, dropped, _) = pod.counters("c");
     until_true("the notice", || {
