@@ -112,7 +112,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
     epoll.add(&listener, Source::Listener, EventFlags::IN)?;
     let log = Log::open(&identity.bundle, identity.debug);
     let events = publish::open(&identity, &epoll)?;
-    let streams = streams::Streams::new(&identity);
+    let streams = streams::Streams::new(identity.directory.clone());
     let mut pod = Pod {
         identity,
         log,
@@ -134,6 +134,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
         _lock: lock,
     };
     pod.adopt();
+    pod.rejoin_streams();
     pod.run();
     Ok(())
 }
