@@ -141,9 +141,13 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
 
 impl Pod {
     fn run(&mut self) {
-        while !self.is_over() {
+        loop {
+            // First, because an acknowledgement may be what the end waits for.
             self.drive_publisher();
             self.give_up_unreaped();
+            if self.is_over() {
+                return;
+            }
             let deadline = self.deadline();
             let events = match self.epoll.wait(deadline) {
                 Ok(events) => events,
