@@ -11,7 +11,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-proto-shim", &[]),
     ("gantry-ttrpc", &["gantry-types"]),
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
+    ("gantry-logs", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
+    ("gantry-shim", &["gantry-types", "gantry-sys", "gantry-logs"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];
 /// Crates that may use any other: fixtures, tests, benchmarks, automation.

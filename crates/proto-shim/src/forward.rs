@@ -1,4 +1,6 @@
 //! `containerd.services.events.ttrpc.v1`: how a shim hands its events over.
+use prost::encoding::{WireType, encode_key, encode_varint};
+
 use crate::any::{Any, Timestamp};
 use crate::events::Event;
 
@@ -35,6 +37,18 @@ impl Envelope {
             topic: E::TOPIC.to_owned(),
             event: Some(Any::pack(event)),
         }
+    }
+}
+
+impl ForwardRequest {
+    /// The encoding of a request around an envelope that is encoded already.
+    pub fn around(envelope: &[u8]) -> Vec<u8> {
+        const FIELD: u32 = 1;
+        let mut bytes = Vec::with_capacity(envelope.len() + 6);
+        encode_key(FIELD, WireType::LengthDelimited, &mut bytes);
+        encode_varint(envelope.len() as u64, &mut bytes);
+        bytes.extend_from_slice(envelope);
+        bytes
     }
 }
 

@@ -7,7 +7,7 @@ use crate::Message;
 use crate::any::{Any, FEATURES, Named, Timestamp, UnpackError};
 use crate::bootstrap::{BootstrapParams, Extension, LogLevel};
 use crate::events::{Event, SandboxExit, TaskExit, TaskOOM};
-use crate::forward::Envelope;
+use crate::forward::{Envelope, ForwardRequest};
 use crate::info::RuntimeInfo;
 use crate::metrics_v2;
 use crate::options::{GenericOptions, Options};
@@ -39,6 +39,8 @@ fn envelope_carries_the_topic_and_the_bare_name() {
     let event = b"\x0a\x19containerd.events.TaskOOM\x12\x03\x0a\x01c";
     let bytes = [&b"\x0a\x02\x08\x05\x12\x02ns\x1a\x0a/tasks/oom\x22\x20"[..], event].concat();
     check(&envelope, &bytes);
+    let request = ForwardRequest { envelope: Some(envelope.clone()) };
+    assert_eq!(ForwardRequest::around(&envelope.encode_to_vec()), request.encode_to_vec());
     assert_eq!(SandboxExit::TOPIC, "/sandboxes/exit");
 }
 

@@ -6,12 +6,12 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// How many descriptors a message of ours has at most.
-const MAX_FDS: usize = 4;
+pub const MAX_FDS: usize = 8;
 
 /// Sends `data` and descriptors as one message.
 ///
@@ -33,6 +33,23 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> Resu
 
 /// Receives one message into `data`: its length (0 at the end) and its first descriptor, if it has any.
 pub fn receive(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
+    // Those after the first are closed here.
+    take(socket, data).map(|(len, fds, _)| (len, fds.into_iter().next()))
+}
+
+/// Receives one message into `data`: its length (0 at the end) and its descriptors, in order, close-on-exec.
+///
+/// # Errors
+/// `EMSGSIZE` for a message that is longer than `data` or has more descriptors than a message of ours; `EAGAIN`.
+pub fn receive_all(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let (len, fds, flags) = take(socket, data)?;
+    if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    Ok((len, fds))
+}
+
+fn take(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Vec<OwnedFd>, ReturnFlags), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -41,14 +58,11 @@ pub fn receive(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Option
             result => break result?,
         }
     };
-    let mut first = None;
+    let mut received_fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            for fd in fds {
-                // Those after the first are closed here.
-                first.get_or_insert(fd);
-            }
+            received_fds.extend(fds);
         }
     }
-    Ok((received.bytes, first))
+    Ok((received.bytes, received_fds, received.flags))
 }

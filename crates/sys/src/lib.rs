@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod buffer;
 pub mod caps;
 pub mod clone;
 pub mod exec;
@@ -19,6 +20,8 @@ pub mod net;
 pub mod netlink;
 pub mod ns;
 pub mod path;
+#[cfg(target_arch = "x86_64")]
+pub mod pause;
 pub mod process;
 pub mod sched;
 pub mod seal;
