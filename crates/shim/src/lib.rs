@@ -18,7 +18,7 @@ mod failure;
 mod info;
 mod invocation;
 mod log;
-mod metrics;
+pub mod metrics;
 mod options;
 mod place;
 mod pod;

@@ -5,7 +5,7 @@ use gantry_proto_shim::{metrics_v1, metrics_v2};
 use gantry_testkit::{Bundle, Cgroups, Need, require, until, until_true};
 use serde_json::json;
 
-use crate::harness::{Daemon, Expect};
+use crate::harness::{Daemon, Expect, since_2};
 
 #[test]
 fn updated_limits_are_the_cgroups() {
@@ -63,6 +63,48 @@ fn counters_have_the_type_of_the_hosts_cgroups() {
     assert!(memory.kernel_tcp.is_some() && memory.swap.is_some());
     assert!(metrics.blkio.is_some());
     assert_eq!(metrics.memory_oom_control.unwrap().oom_kill, 0);
+}
+
+#[test]
+fn counters_of_a_frozen_container_are_those_that_our_conversion_gives() {
+    since_2!("it tells less");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let bundle = Bundle::new()
+        .writable()
+        .edit(|c| c["linux"]["resources"]["memory"] = json!({ "limit": 134_217_728 }))
+        .edit(|c| c["linux"]["resources"]["cpu"] = json!({ "quota": 50_000, "period": 100_000 }))
+        .sh("dd if=/dev/zero of=/file bs=64k count=64 conv=fsync; touch /ready; while :; do :; done");
+    let task = daemon.running(bundle);
+    until_true("it to have worked", || task.bundle.rootfs().join("ready").exists());
+    task.pause().good();
+    let pid = task.state().pid.cast_signed();
+    let record = gantry_cgroup::CgroupRecord::of_process(pid).unwrap();
+    let cgroup = gantry_cgroup::Cgroup::from_record(&record, gantry_cgroup::Features::default());
+    let told = || {
+        let theirs = task.stats().good().stats.unwrap();
+        let ours = gantry_shim::metrics::any(&cgroup).unwrap();
+        (decoded(&theirs), decoded(&ours))
+    };
+    // What the kernel sums up in its own time may differ for a moment.
+    let end = std::time::Instant::now() + gantry_testkit::DEADLINE;
+    let (mut theirs, mut ours) = told();
+    while theirs != ours && std::time::Instant::now() < end {
+        (theirs, ours) = told();
+    }
+    assert_eq!(theirs, ours);
+    task.resume().good();
+}
+
+/// The fields of counters as text, huge pages in one order.
+fn decoded(any: &gantry_proto_shim::any::Any) -> String {
+    match any.unpack::<metrics_v1::Metrics>() {
+        Ok(mut metrics) => {
+            metrics.hugetlb.sort_by(|a, b| a.pagesize.cmp(&b.pagesize));
+            format!("{metrics:#?}")
+        }
+        Err(_) => format!("{:#?}", any.unpack::<metrics_v2::Metrics>().expect("counters of cgroup v2")),
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use gantry_proto_shim::any::Any;
 ///
 /// # Errors
 /// `NotFound` if the cgroup is gone; `Internal` for a file that is not as documented.
-pub(crate) fn any(cgroup: &Cgroup) -> Result<Any, Error> {
+pub fn any(cgroup: &Cgroup) -> Result<Any, Error> {
     let stats = cgroup.stats()?;
     Ok(match cgroup.mode() {
         Mode::V2 => Any::pack(&v2::metrics(&stats)),
