@@ -29,7 +29,7 @@ struct Pass {
     variable: Option<(&'static str, &'static str)>,
 }
 
-const PASSES: [Pass; 4] = [
+const PASSES: [Pass; 5] = [
     Pass {
         name: "all crates, cgroups as the host has them",
         packages: &["--workspace", "--exclude", "gantry-e2e"],
@@ -41,6 +41,13 @@ const PASSES: [Pass; 4] = [
         name: "the runtime on cgroup v2",
         packages: &["--package", "gantry-runtime-bin"],
         failpoints: true,
+        runner: Some("scripts/v2-view.sh"),
+        variable: None,
+    },
+    Pass {
+        name: "the shim on cgroup v2",
+        packages: &["--package", "gantry-shim-bin"],
+        failpoints: false,
         runner: Some("scripts/v2-view.sh"),
         variable: None,
     },

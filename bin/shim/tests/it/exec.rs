@@ -110,7 +110,8 @@ fn the_end_of_the_container_ends_its_execs() {
     assert_eq!(first.join().unwrap().good().exit_status, 137);
     task.delete_process("e").good();
     task.delete();
-    let ends: Vec<_> = task.events().into_iter().filter(|event| event.kind == "exit").collect();
+    let seen = daemon.events().until(&task.id, |event| event.kind == "delete");
+    let ends: Vec<_> = seen.into_iter().filter(|event| event.kind == "exit").collect();
     let order: Vec<&str> = ends.iter().map(|event| event.process.as_str()).collect();
     assert_eq!(order, ["e", task.id.as_str()]);
 }

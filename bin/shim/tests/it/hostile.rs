@@ -166,7 +166,7 @@ fn a_terminal_that_nobody_reads_delays_nobody() {
 
 #[test]
 fn a_crowd_of_processes_is_deleted() {
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("pids"));
     let daemon = Daemon::new();
     let bundle = Bundle::new()
         .edit(|c| c["linux"]["resources"]["pids"] = serde_json::json!({ "limit": 200 }))
