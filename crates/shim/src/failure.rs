@@ -83,6 +83,12 @@ impl From<gantry_cgroup::Error> for Failure {
     }
 }
 
+impl From<crate::events::EventsError> for Failure {
+    fn from(error: crate::events::EventsError) -> Self {
+        Failure::new(error.kind(), render(&error))
+    }
+}
+
 /// Every kind, in the order of its number on the wire between worker and shim.
 const KINDS: [ErrorKind; 11] = [
     ErrorKind::NotFound,
