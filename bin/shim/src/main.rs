@@ -48,7 +48,7 @@ fn run() -> Result<Vec<u8>, Failure> {
     match invocation.action {
         Action::Start => gantry_shim::start(&invocation).map(String::into_bytes),
         Action::Delete => gantry_shim::delete(&invocation),
-        Action::Info => Ok(gantry_shim::info()),
+        Action::Info => gantry_shim::info(),
         Action::Version => Ok(gantry_shim::version(&program).into_bytes()),
         Action::Help | Action::None => Ok(HELP.into()),
     }

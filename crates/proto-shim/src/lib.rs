@@ -10,6 +10,7 @@
 #[macro_use]
 pub mod any;
 pub mod bootstrap;
+pub mod cri;
 pub mod events;
 pub mod forward;
 pub mod info;

@@ -32,6 +32,7 @@ mod delete;
 mod error;
 mod exec;
 mod failpoint;
+mod features;
 mod foreground;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -71,6 +72,7 @@ pub use create::{Console, CreateRequest, Created, create, create_loaded, run};
 pub use delete::{Force, delete};
 pub use error::{Error, Failure};
 pub use exec::{ExecRequest, ExecTarget, exec};
+pub use features::{COMMIT, Features, VERSION, features};
 pub use foreground::{Foreground, Orphans};
 pub use host::{CgroupDriver, Host, Parent};
 pub use kill::{Scope, freeze, kill, thaw, update, update_schemata};

@@ -56,8 +56,7 @@ mod tests {
 
     #[test]
     fn the_kinds_of_input_are_told_apart() {
-        let invocation =
-            Invocation { namespace: "k8s.io".into(), id: "x".into(), ..Invocation::default() };
+        let invocation = Invocation { namespace: "k8s.io".into(), id: "x".into(), ..Invocation::default() };
         assert_eq!(Bootstrap::decode(&[], &invocation), Bootstrap::None);
         let any = Any::pack(&Options { systemd_cgroup: true, ..Options::default() });
         assert_eq!(Bootstrap::decode(&any.encode_to_vec(), &invocation), Bootstrap::Options(any));

@@ -1,9 +1,14 @@
 //! `delete`: removes what is left of a container whose shim is gone.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use gantry_proto_shim::Message;
-use gantry_proto_shim::task::DeleteResponse;
+use gantry_proto_shim::any::Empty;
+use gantry_proto_shim::task::{
+    DeleteRequest, DeleteResponse, KillRequest, SERVICE_V2, ShutdownRequest, WaitRequest, WaitResponse,
+    method,
+};
+use gantry_ttrpc::client::{Client, Options};
 use gantry_types::ContainerId;
 
 use crate::failure::Failure;
@@ -15,6 +20,9 @@ use crate::work::{self, Subject};
 
 /// The status of a container that was killed: SIGKILL.
 const KILLED: u32 = 137;
+const SIGKILL: u32 = 9;
+/// How long a live shim may take for each step.
+const SHIM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Removes a container, whatever state it is in, and gives back what to print: an encoded `DeleteResponse`.
 ///
@@ -35,6 +43,9 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     // A configuration that cannot be read is no reason to leave the container running.
     let group = group(&bundle, id.as_str()).unwrap_or_else(|_| id.to_string());
     let place = Place::of(&invocation.address, &invocation.namespace, &group, None);
+    if let Some(response) = by_shim(&place, id.as_str()) {
+        return Ok(response.encode_to_vec());
+    }
     let remains = Remains::read(&place.directory, id.as_str());
     let subject = Subject {
         id: id.clone(),
@@ -56,4 +67,30 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
         exited_at: Some(exit.map_or_else(SystemTime::now, |(_, at)| at).into()),
     };
     Ok(response.encode_to_vec())
+}
+
+/// Has the live shim remove the container, where the daemon has lost the way to it: behind its back it would serve the
+/// container for ever. `None` where that does not work.
+fn by_shim(place: &Place, id: &str) -> Option<DeleteResponse> {
+    if !place.is_served() {
+        return None;
+    }
+    let client = Client::connect(&place.socket).ok()?;
+    let options = || Options::default().timeout(SHIM_TIMEOUT);
+    let id = id.to_owned();
+    let kill = KillRequest { id: id.clone(), signal: SIGKILL, all: true, ..KillRequest::default() };
+    // It may have ended.
+    let _ = client.call_with::<_, Empty>(SERVICE_V2, method::KILL, &kill, &options());
+    let wait = WaitRequest { id: id.clone(), ..WaitRequest::default() };
+    client.call_with::<_, WaitResponse>(SERVICE_V2, method::WAIT, &wait, &options()).ok()?;
+    let delete = DeleteRequest { id: id.clone(), ..DeleteRequest::default() };
+    let response = client.call_with(SERVICE_V2, method::DELETE, &delete, &options()).ok()?;
+    // It ends if that was the last one.
+    let _ = client.call_with::<_, Empty>(
+        SERVICE_V2,
+        method::SHUTDOWN,
+        &ShutdownRequest { id, now: false },
+        &options(),
+    );
+    Some(response)
 }

@@ -20,6 +20,11 @@ impl Failure {
         Failure { kind, message: message.into() }
     }
 
+    /// An error of a library's, with its causes.
+    pub(crate) fn of(kind: ErrorKind, error: &dyn Error) -> Self {
+        Failure::new(kind, render(error))
+    }
+
     pub(crate) fn not_found(what: &str, id: &str) -> Self {
         Failure::new(ErrorKind::NotFound, format!("{what} {id:?} not found"))
     }
@@ -79,12 +84,6 @@ impl From<gantry_runtime::Error> for Failure {
 
 impl From<gantry_cgroup::Error> for Failure {
     fn from(error: gantry_cgroup::Error) -> Self {
-        Failure::new(error.kind(), render(&error))
-    }
-}
-
-impl From<crate::events::EventsError> for Failure {
-    fn from(error: crate::events::EventsError) -> Self {
         Failure::new(error.kind(), render(&error))
     }
 }

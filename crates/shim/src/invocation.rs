@@ -66,7 +66,8 @@ impl Invocation {
                 };
                 continue;
             };
-            let (name, value) = flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
+            let (name, value) =
+                flag.split_once('=').map_or((flag, None), |(name, value)| (name, Some(value)));
             parsed.flag(name, value.map(str::to_owned), &mut args)?;
         }
         if parsed.action == Action::None {

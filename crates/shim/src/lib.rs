@@ -18,6 +18,7 @@ mod failure;
 mod info;
 mod invocation;
 mod log;
+mod metrics;
 mod options;
 mod place;
 mod pod;

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// The largest configuration text that is read, in bytes.
 const MAX_TEXT_BYTES: usize = 64 << 10;
 /// Where the linked runtime keeps its containers, below it one directory a namespace.
-pub const RUNTIME_ROOT: &str = "/run/gantry/runtime";
+pub(crate) const RUNTIME_ROOT: &str = "/run/gantry/runtime";
 /// Where external runtimes keep theirs, as containerd has it.
 const EXTERNAL_ROOT: &str = "/run/containerd/runc";
 

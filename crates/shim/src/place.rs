@@ -176,7 +176,8 @@ mod tests {
         check("{}", "x");
         check(r#"{"annotations":null}"#, "x");
         check(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p"},"process":{}}"#, "p");
-        let both = r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p","io.containerd.runc.v2.group":"g"}}"#;
+        let both =
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p","io.containerd.runc.v2.group":"g"}}"#;
         check(both, "g");
         std::fs::write(bundle.path().join("config.json"), "{").unwrap();
         assert!(group(bundle.path(), "x").is_err());

@@ -51,6 +51,10 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     let place =
         Place::of(&invocation.address, &invocation.namespace, &group(&bundle, &invocation.id)?, sockets);
     let answer = answer(&bootstrap, &place);
+    if bootstrap.version() < 3 {
+        // Where containerd 1.6 looks for the shim when it comes back; newer ones write what they need themselves.
+        crate::pod::replace(&bundle.join("address"), place.address().as_bytes())?;
+    }
     let lock = match place.take()? {
         Taken::Served => return Ok(answer),
         Taken::Ours(lock) => lock,
@@ -62,10 +66,10 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
         directory: place.directory,
         events: events_address(&bootstrap),
         bundle,
+        options: options(&bootstrap),
         debug: invocation.debug,
     };
-    let cgroup = shim_cgroup(&bootstrap);
-    become_shim(identity, listener, lock, &cgroup)?;
+    become_shim(identity, listener, lock)?;
     Ok(answer)
 }
 
@@ -88,21 +92,17 @@ fn events_address(bootstrap: &Bootstrap) -> String {
     if given.is_empty() { std::env::var("TTRPC_ADDRESS").unwrap_or_default() } else { given }
 }
 
-/// The cgroup that the options want the shim in.
-fn shim_cgroup(bootstrap: &Bootstrap) -> String {
-    let options = match bootstrap {
-        Bootstrap::Options(any) => RuntimeOptions::decode(Some(any)).ok(),
-        Bootstrap::Params(params) => {
-            let own = params.extension::<Options>().ok().flatten().map(RuntimeOptions::from);
-            let generic = || {
-                let any = gantry_proto_shim::any::Any::pack(&params.extension::<GenericOptions>().ok()??);
-                RuntimeOptions::decode(Some(&any)).ok()
-            };
-            own.or_else(generic)
-        }
+/// The runtime options that came with the start. Broken ones are refused by the call that needs them.
+fn options(bootstrap: &Bootstrap) -> RuntimeOptions {
+    let given = match bootstrap {
         Bootstrap::None => None,
+        Bootstrap::Options(any) => Some(any),
+        Bootstrap::Params(params) => {
+            let values = params.extensions.iter().filter_map(|extension| extension.value.as_ref());
+            values.into_iter().find(|any| any.is::<Options>() || any.is::<GenericOptions>())
+        }
     };
-    options.map(|options| options.shim_cgroup).unwrap_or_default()
+    RuntimeOptions::decode(given).unwrap_or_default()
 }
 
 /// Makes the socket, in the place of one that nobody serves.
@@ -128,7 +128,7 @@ fn listener(path: &Path) -> Result<OwnedFd, Failure> {
 }
 
 /// Forks the shim, which lives on without its starter.
-fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd, cgroup: &str) -> Result<(), Failure> {
+fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(), Failure> {
     let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(Failure::call("open /dev/null"))?;
     let child = || {
@@ -140,7 +140,7 @@ fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd, cgroup: &st
         drop(null);
         raise_oom_score();
         let _ = process::set_name(c"gantry-shim");
-        join_cgroup(cgroup);
+        join_cgroup(&identity.options.shim_cgroup);
         i32::from(serve(identity, listener, lock).is_err())
     };
     spawn(&CloneArgs::default(), child).map(drop).map_err(Failure::call("clone3"))

@@ -133,7 +133,10 @@ impl Worker {
             Some((_, body)) => Err(Failure::decode(body)),
             None => Err(Failure::new(
                 ErrorKind::Internal,
-                format!("worker {} ended without an answer; it may have been killed for want of memory", self.pid),
+                format!(
+                    "worker {} ended without an answer; it may have been killed for want of memory",
+                    self.pid
+                ),
             )),
         }
     }

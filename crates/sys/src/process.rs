@@ -318,7 +318,8 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, Errno> {
     }
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     // _IOWR(0xff, 11, struct pidfd_info)
-    const PIDFD_GET_INFO: libc::c_ulong = 3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+    const PIDFD_GET_INFO: libc::c_ulong =
+        3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
     let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
     // SAFETY: the kernel reads and writes at most the size that the request's number has, of a live structure.
     check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) }.into())?;
@@ -327,5 +328,9 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, Errno> {
     }
     let status = info.exit_code;
     let signaled = libc::WIFSIGNALED(status);
-    Ok(Some(if signaled { Exit::Signal(libc::WTERMSIG(status)) } else { Exit::Code(libc::WEXITSTATUS(status)) }))
+    Ok(Some(if signaled {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }))
 }

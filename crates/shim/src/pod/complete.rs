@@ -44,15 +44,14 @@ pub(super) enum Then {
     SandboxStarted,
     /// The sandbox's pause was removed.
     SandboxStopped,
+    /// The sandbox's counters were read.
+    SandboxMeasured,
 }
 
 impl Then {
     /// Whether others that change the container have to wait.
     fn is_exclusive(&self) -> bool {
-        !matches!(
-            self,
-            Then::Signalled | Then::Listed | Then::Measured | Then::Swept | Then::ExecStarted(_)
-        )
+        !matches!(self, Then::Signalled | Then::Listed | Then::Measured | Then::Swept | Then::ExecStarted(_))
     }
 }
 
@@ -166,6 +165,7 @@ impl Pod {
             }
             Then::SandboxStarted => self.sandbox_started(caller, verdict),
             Then::SandboxStopped => self.sandbox_stopped(caller, verdict),
+            Then::SandboxMeasured => self.sandbox_measured(id, caller, verdict),
         }
         self.resume_queue(id);
     }
@@ -246,9 +246,17 @@ impl Pod {
         self.resume_queue(id);
     }
 
-    fn exec_started(&mut self, id: &str, exec_id: &str, caller: Option<Caller>, verdict: Result<Done, Failure>) {
+    fn exec_started(
+        &mut self,
+        id: &str,
+        exec_id: &str,
+        caller: Option<Caller>,
+        verdict: Result<Done, Failure>,
+    ) {
         let adopted = verdict.and_then(|done| self.adopt_made(id, exec_id, done));
-        let Some(process) = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id)) else { return };
+        let Some(process) = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id)) else {
+            return;
+        };
         process.starting = false;
         let pid = process.pid as u32;
         let answer = match adopted {

@@ -59,7 +59,12 @@ impl Pod {
         // What changes a container comes one after the other.
         let changes = matches!(
             call.method.as_str(),
-            method::START | method::DELETE | method::PAUSE | method::RESUME | method::CHECKPOINT | method::UPDATE
+            method::START
+                | method::DELETE
+                | method::PAUSE
+                | method::RESUME
+                | method::CHECKPOINT
+                | method::UPDATE
         );
         if changes && let Some(id) = self.busy_subject(&call) {
             return self.enqueue(&id, caller, call);

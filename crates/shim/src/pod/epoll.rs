@@ -26,10 +26,8 @@ pub(crate) enum Source {
     Oom(u32),
     /// A process that is not our child.
     Adopted(u32),
-    /// The connection on which events are forwarded.
+    /// The daemon that takes events.
     Publisher,
-    /// The appearance of the daemon's socket.
-    Watch,
     /// The streams process.
     Streams,
 }
@@ -45,8 +43,7 @@ impl Source {
             Source::Oom(number) => (5, number),
             Source::Adopted(number) => (6, number),
             Source::Publisher => (7, 0),
-            Source::Watch => (8, 0),
-            Source::Streams => (9, 0),
+            Source::Streams => (8, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -62,8 +59,7 @@ impl Source {
             5 => Source::Oom(number),
             6 => Source::Adopted(number),
             7 => Source::Publisher,
-            8 => Source::Watch,
-            9 => Source::Streams,
+            8 => Source::Streams,
             _ => return None,
         })
     }
@@ -106,11 +102,15 @@ impl Epoll {
             let left = deadline.saturating_duration_since(Instant::now());
             Timespec { tv_sec: left.as_secs() as i64, tv_nsec: i64::from(left.subsec_nanos()) }
         });
-        let mut space = [epoll::Event { flags: EventFlags::empty(), data: epoll::EventData::new_u64(0) }; BATCH];
+        let mut space =
+            [epoll::Event { flags: EventFlags::empty(), data: epoll::EventData::new_u64(0) }; BATCH];
         let events = match epoll::wait(&self.fd, &mut space[..], timeout.as_ref()) {
             Err(gantry_sys::Errno::INTR) => return Ok(Vec::new()),
             count => count.map_err(Failure::call("epoll_wait"))?,
         };
-        Ok(space[..events].iter().filter_map(|event| Some((Source::decode(event.data.u64())?, event.flags))).collect())
+        Ok(space[..events]
+            .iter()
+            .filter_map(|event| Some((Source::decode(event.data.u64())?, event.flags)))
+            .collect())
     }
 }

@@ -6,9 +6,9 @@
 use std::os::fd::AsFd;
 use std::time::{Instant, SystemTime};
 
+use gantry_proto_shim::Message;
 use gantry_proto_shim::events;
 use gantry_proto_shim::task::WaitResponse;
-use gantry_proto_shim::Message;
 use gantry_runtime::Scope;
 use gantry_sys::process::{self, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

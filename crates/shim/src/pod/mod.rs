@@ -24,7 +24,7 @@ mod shutdown;
 mod streams;
 mod task;
 
-pub(crate) use record::{CONTAINERS, Remains};
+pub(crate) use record::{CONTAINERS, Remains, replace};
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -33,8 +33,10 @@ use std::time::Instant;
 
 use gantry_sys::signal;
 
+use crate::events::Events;
 use crate::failure::Failure;
 use crate::log::Log;
+use crate::options::RuntimeOptions;
 use complete::Operation;
 use connection::Client;
 use container::Container;
@@ -53,6 +55,8 @@ pub(crate) struct Identity {
     pub(crate) events: String,
     /// The bundle whose `log` is ours.
     pub(crate) bundle: PathBuf,
+    /// The options that `start` was given.
+    pub(crate) options: RuntimeOptions,
     pub(crate) debug: bool,
 }
 
@@ -71,7 +75,7 @@ pub(crate) struct Pod {
     opening: Vec<(u32, gantry_runtime::Starting, connection::Caller)>,
     containers: BTreeMap<String, Box<Container>>,
     sandbox: sandbox::Sandbox,
-    publisher: publish::Publishing,
+    events: Events,
     streams: streams::Streams,
     /// Children that ended before an operation could say whose they are.
     ended: Vec<Ended>,
@@ -107,7 +111,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
     rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
     epoll.add(&listener, Source::Listener, EventFlags::IN)?;
     let log = Log::open(&identity.bundle, identity.debug);
-    let publisher = publish::Publishing::open(&identity, &epoll, &log);
+    let events = publish::open(&identity, &epoll)?;
     let streams = streams::Streams::new(&identity);
     let mut pod = Pod {
         identity,
@@ -120,7 +124,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
         opening: Vec::new(),
         containers: BTreeMap::new(),
         sandbox: sandbox::Sandbox::default(),
-        publisher,
+        events,
         streams,
         ended: Vec::new(),
         unreaped: Vec::new(),
@@ -156,7 +160,7 @@ impl Pod {
     /// When to look again without an event.
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.deadline);
-        [self.publisher.deadline(), ending, self.unreaped_deadline()].into_iter().flatten().min()
+        [self.events.deadline(), ending, self.unreaped_deadline()].into_iter().flatten().min()
     }
 
     fn happened(&mut self, source: Source, flags: EventFlags) {
@@ -168,7 +172,7 @@ impl Pod {
             Source::Starting(serial) => self.started(serial),
             Source::Oom(serial) => self.memory_event(serial),
             Source::Adopted(serial) => self.adopted_ended(serial),
-            Source::Publisher | Source::Watch => self.publisher_event(source),
+            Source::Publisher => self.events.ready(),
             Source::Streams => self.streams_event(),
         }
     }
@@ -196,7 +200,9 @@ impl Pod {
     fn find(&self, serial: u32) -> Option<(String, String)> {
         self.containers.iter().find_map(|(id, container)| {
             let mut processes = container.processes();
-            processes.find(|(_, process)| process.serial == serial).map(|(exec, _)| (id.clone(), exec.to_owned()))
+            processes
+                .find(|(_, process)| process.serial == serial)
+                .map(|(exec, _)| (id.clone(), exec.to_owned()))
         })
     }
 }

@@ -114,7 +114,9 @@ impl Pod {
             own_pids: container.own_pids,
             poststart: container.poststart,
             init: ProcessRecord::of(&container.init, &[]),
-            execs: execs.map(|(id, exec)| (id.clone(), ProcessRecord::of(&exec.process, &exec.spec))).collect(),
+            execs: execs
+                .map(|(id, exec)| (id.clone(), ProcessRecord::of(&exec.process, &exec.spec)))
+                .collect(),
         };
         let path = path_of(&self.identity.directory, id);
         let written = serde_json::to_vec(&record)
@@ -275,10 +277,7 @@ fn read_record(path: &Path) -> Result<ContainerRecord, Failure> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = openat(CWD, path, flags, Mode::empty()).map_err(Failure::call(named()))?;
     let mut text = Vec::new();
-    std::fs::File::from(file)
-        .take(MAX_RECORD_BYTES)
-        .read_to_end(&mut text)
-        .map_err(Failure::io(named()))?;
+    std::fs::File::from(file).take(MAX_RECORD_BYTES).read_to_end(&mut text).map_err(Failure::io(named()))?;
     let record: ContainerRecord =
         serde_json::from_slice(&text).map_err(|error| Failure::invalid(format!("{}: {error}", named())))?;
     if record.version != VERSION {
@@ -293,7 +292,8 @@ pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
     let named = |call: &str| format!("{call} {}", path.display());
     let temporary = path.with_extension("new");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(CWD, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(Failure::call(named("open")))?;
+    let file =
+        openat(CWD, &temporary, flags, Mode::from_raw_mode(0o600)).map_err(Failure::call(named("open")))?;
     let mut rest = text;
     while !rest.is_empty() {
         let written = rustix::io::write(file.as_fd(), rest).map_err(Failure::call(named("write")))?;

@@ -44,7 +44,7 @@ impl Pod {
     /// Whether everything is done; then the caller is told, and nothing of the pod stays.
     pub(super) fn is_over(&mut self) -> bool {
         let Some(ending) = &self.ending else { return false };
-        let flushed = self.publisher.is_idle();
+        let flushed = self.events.is_idle();
         if !flushed && Instant::now() < ending.deadline {
             return false;
         }
@@ -83,8 +83,8 @@ impl Pod {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             containers: containers.collect(),
             workers_started: self.workers_started,
-            events_waiting: self.publisher.waiting(),
-            events_dropped: self.publisher.dropped(),
+            events_waiting: self.events.waiting() as u64,
+            events_dropped: self.events.dropped(),
             streams_pid: self.streams.pid(),
             private_bytes: private_bytes(),
             connections: self.clients.len() as u32,

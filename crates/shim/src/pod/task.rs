@@ -208,12 +208,11 @@ impl Pod {
 
     fn start_exec(&mut self, caller: Caller, id: &str, exec_id: &str) -> Result<Reply, Failure> {
         let container = self.container_mut(id)?;
-        if !matches!(container.init.status, Status::Running) {
+        if !matches!(container.init.status, Status::Running | Status::Created) {
             return Err(Failure::precondition("cannot exec in a container that is not running"));
         }
         let subject = container.subject();
-        let exec =
-            container.execs.get_mut(exec_id).ok_or_else(|| Failure::not_found("process", exec_id))?;
+        let exec = container.execs.get_mut(exec_id).ok_or_else(|| Failure::not_found("process", exec_id))?;
         if exec.process.status != Status::Created || exec.process.starting {
             return Err(Failure::precondition("the process was started already"));
         }
@@ -350,8 +349,7 @@ impl Pod {
         let signal = request.signal as i32;
         let init = request.exec_id.is_empty();
         // Without a pid namespace the death of the first process ends nobody else, and a frozen one does not die.
-        let wide = init
-            && (request.all || request.signal == SIGKILL && !container.own_pids)
+        let wide = init && (request.all || request.signal == SIGKILL && !container.own_pids)
             || request.signal == SIGKILL && container.init.status == Status::Paused;
         let linked = container.options.binary_name.is_empty();
         if wide || init && !linked {
@@ -409,7 +407,11 @@ impl Pod {
         let process = self.process(&request.id, &request.exec_id)?;
         let Some(console) = &process.console else {
             // Before its start an exec has no terminal yet, and after its end none any more.
-            return if process.stdio.terminal { Reply::empty() } else { Err(Failure::precondition("no terminal")) };
+            return if process.stdio.terminal {
+                Reply::empty()
+            } else {
+                Err(Failure::precondition("no terminal"))
+            };
         };
         let dimension = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
         let size = Winsize {
@@ -436,7 +438,10 @@ impl Pod {
     pub(super) fn wait(&mut self, caller: Caller, request: &WaitRequest) -> Result<Reply, Failure> {
         let process = self.process_mut(&request.id, &request.exec_id)?;
         if let Some(exit) = process.exit {
-            return Reply::message(&WaitResponse { exit_status: exit.status, exited_at: Some(exit.at.into()) });
+            return Reply::message(&WaitResponse {
+                exit_status: exit.status,
+                exited_at: Some(exit.at.into()),
+            });
         }
         if process.waiters.len() >= MAX_WAITERS {
             let text = format!("more than {MAX_WAITERS} calls wait for one process");

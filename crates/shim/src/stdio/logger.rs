@@ -54,9 +54,8 @@ impl Logger {
         let ((output, own_output), (error, own_error), (ready, says)) = (pipe()?, pipe()?, pipe()?);
         let null = null()?;
         // Numbers past those that the program wants, so that none is overwritten before it is copied.
-        let high = |fd: &OwnedFd| {
-            rustix::io::fcntl_dupfd_cloexec(fd, 16).map_err(Failure::call(named("dup")))
-        };
+        let high =
+            |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16).map_err(Failure::call(named("dup")));
         let given = [high(&output)?, high(&error)?, high(&says)?];
         let child = || {
             for number in 0..3 {
@@ -83,8 +82,8 @@ impl Logger {
 
 fn await_ready(ready: &OwnedFd, must_say: bool) -> Result<(), Failure> {
     let mut fds = [PollFd::new(ready, PollFlags::IN)];
-    let count = rustix::io::retry_on_intr(|| poll(&mut fds, Some(&READY_TIMEOUT)))
-        .map_err(Failure::call("poll"))?;
+    let count =
+        rustix::io::retry_on_intr(|| poll(&mut fds, Some(&READY_TIMEOUT))).map_err(Failure::call("poll"))?;
     if count == 0 {
         let kind = gantry_types::ErrorKind::DeadlineExceeded;
         return Err(Failure::new(kind, format!("not ready after {} s", READY_TIMEOUT.tv_sec)));

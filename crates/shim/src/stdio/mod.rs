@@ -147,11 +147,7 @@ impl Stdio {
         Ok(())
     }
 
-    fn open_input(
-        &self,
-        context: Context<'_>,
-        kept: &mut Vec<(Role, OwnedFd)>,
-    ) -> Result<OwnedFd, Failure> {
+    fn open_input(&self, context: Context<'_>, kept: &mut Vec<(Role, OwnedFd)>) -> Result<OwnedFd, Failure> {
         match Target::parse(&self.stdin)? {
             Target::Null => null(),
             Target::Attach => {
@@ -220,7 +216,8 @@ fn pipe() -> Result<(OwnedFd, OwnedFd), Failure> {
     pipe_with(PipeFlags::CLOEXEC).map_err(Failure::call("pipe"))
 }
 
-fn null() -> Result<OwnedFd, Failure> {
+/// The host's /dev/null, which the runtime replaces by the container's.
+pub(crate) fn null() -> Result<OwnedFd, Failure> {
     openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
         .map_err(Failure::call("open /dev/null"))
 }

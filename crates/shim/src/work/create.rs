@@ -5,9 +5,7 @@ use std::path::PathBuf;
 
 use gantry_runtime::config::Bundle;
 use gantry_runtime::rootfs::{self, Place};
-use gantry_runtime::{
-    Console, CreateRequest, Created, ImageOptions, RestoreOptions, create_loaded, respawn,
-};
+use gantry_runtime::{Console, CreateRequest, Created, ImageOptions, RestoreOptions, create_loaded, respawn};
 use gantry_types::ContainerId;
 use gantry_types::oci::Mount;
 
@@ -59,8 +57,6 @@ impl Creation {
             console: if self.stdio.terminal { Console::Caller } else { Console::Foreground },
             no_pivot: self.options.no_pivot_root,
             no_new_keyring: self.options.no_new_keyring,
-            // Others of the ecosystem look for it.
-            pid_file: Some(self.bundle.join("init.pid")),
             ..CreateRequest::default()
         }
     }
@@ -88,7 +84,11 @@ pub(crate) fn create(creation: &Creation) -> Result<Done, Failure> {
         let place = if external { Place::Host } else { Place::of(&bundle.spec, &mounts) };
         root = Root::make(&creation.rootfs_dir(), &mounts, place)?;
     }
-    let made = if external { create_external(creation, &bundle) } else { create_linked(creation, bundle, &mut root) };
+    let made = if external {
+        create_external(creation, &bundle)
+    } else {
+        create_linked(creation, bundle, &mut root)
+    };
     match made {
         Ok((mut made, opened, fds)) => {
             made.root_on_host = root.keep();

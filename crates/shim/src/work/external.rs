@@ -9,7 +9,9 @@ use gantry_proto_shim::options::CheckpointOptions;
 use gantry_runtime::{Force, Scope};
 use gantry_sys::fdpass;
 use gantry_types::ErrorKind;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
+};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::exec::start_time;
@@ -70,7 +72,8 @@ impl External<'_> {
     fn failed(&self, status: &str, output: &[u8]) -> Failure {
         let printed = String::from_utf8_lossy(&output[..output.len().min(4096)]).trim().to_owned();
         let told = last_error(&self.log()).filter(|text| !text.is_empty()).unwrap_or(printed);
-        let name = Path::new(&self.subject.options.binary_name).file_name().unwrap_or_default().to_string_lossy();
+        let name =
+            Path::new(&self.subject.options.binary_name).file_name().unwrap_or_default().to_string_lossy();
         let words = told.to_ascii_lowercase();
         let kind = if words.contains("does not exist") || words.contains("no such") {
             ErrorKind::NotFound
@@ -144,8 +147,8 @@ impl External<'_> {
             None
         };
         self.make(command.arg(self.subject.id.as_str()))?;
-        let text = std::fs::read_to_string(pid_file)
-            .map_err(Failure::io(format!("read {}", pid_file.display())))?;
+        let text =
+            std::fs::read_to_string(pid_file).map_err(Failure::io(format!("read {}", pid_file.display())))?;
         let number: i32 = text
             .trim()
             .parse()
@@ -158,7 +161,8 @@ impl External<'_> {
         if let Some(console) = console {
             fds.push((Role::Console, console.receive()?));
         }
-        let cgroup = None;
+        // Where it is cannot be known of one that has ended.
+        let cgroup = gantry_cgroup::CgroupRecord::of_process(number).ok();
         Ok((Made { pid: number, start_time: start_time(number), cgroup, ..Made::default() }, fds))
     }
 
@@ -252,7 +256,8 @@ impl ConsoleSocket {
         let path = directory.join("pty.sock");
         let named = || format!("console socket {}", path.display());
         let _ = std::fs::remove_dir_all(&directory);
-        rustix::fs::mkdir(&directory, rustix::fs::Mode::from_raw_mode(0o700)).map_err(Failure::call(named()))?;
+        rustix::fs::mkdir(&directory, rustix::fs::Mode::from_raw_mode(0o700))
+            .map_err(Failure::call(named()))?;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(Failure::call(named()))?;
         let address = SocketAddrUnix::new(&path).map_err(Failure::call(named()))?;

@@ -9,6 +9,7 @@ mod delete;
 mod exec;
 mod external;
 mod metrics;
+mod sandbox;
 mod signal;
 mod update;
 
@@ -23,6 +24,7 @@ pub(crate) use create::{Creation, create, restore};
 pub(crate) use delete::{delete, delete_forced};
 pub(crate) use exec::{Execution, exec};
 pub(crate) use metrics::{pids, stats};
+pub(crate) use sandbox::{Pausing, pause, unpause};
 pub(crate) use signal::{freeze, kill, start, thaw};
 pub(crate) use update::update;
 
