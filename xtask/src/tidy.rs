@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-ttrpc", &["gantry-types"]),
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
+    ("gantryd", &["gantry-types", "gantry-sys", "gantry-proto-shim", "gantry-ttrpc"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];
 /// Crates that may use any other: fixtures, tests, benchmarks, automation.
