@@ -7,6 +7,7 @@ use gantry_proto_shim::Message;
 use gantry_proto_shim::any::Any;
 use gantry_proto_shim::bootstrap::BootstrapParams;
 
+use crate::failure::Failure;
 use crate::invocation::Invocation;
 
 /// The largest input that is read, in bytes.
@@ -25,20 +26,34 @@ pub(crate) enum Bootstrap {
 
 impl Bootstrap {
     /// Reads the input of an invocation.
-    pub(crate) fn decode(input: &[u8], invocation: &Invocation) -> Self {
+    ///
+    /// # Errors
+    /// InvalidArgument for what is no message, and for parameters of another container.
+    pub(crate) fn decode(input: &[u8], invocation: &Invocation) -> Result<Self, Failure> {
         if input.is_empty() {
-            return Bootstrap::None;
+            return Ok(Bootstrap::None);
         }
-        if let Ok(params) = BootstrapParams::decode(input)
-            && params.instance_id == invocation.id
-            && params.namespace == invocation.namespace
-        {
-            return Bootstrap::Params(Box::new(params));
+        if let Ok(params) = BootstrapParams::decode(input) {
+            if params.instance_id == invocation.id && params.namespace == invocation.namespace {
+                return Ok(Bootstrap::Params(Box::new(params)));
+            }
+            // An `Any` has two fields, and no more.
+            let more = [
+                &params.containerd_version,
+                &params.containerd_ttrpc_address,
+                &params.containerd_grpc_address,
+            ];
+            if more.iter().any(|field| !field.is_empty()) {
+                return Err(Failure::invalid(format!(
+                    "bootstrap parameters of {}/{} for -namespace {} -id {}",
+                    params.namespace, params.instance_id, invocation.namespace, invocation.id
+                )));
+            }
         }
         match Any::decode(input) {
-            Ok(any) if !any.type_url.is_empty() => Bootstrap::Options(any),
-            // A daemon of another kind: the flags say what matters.
-            _ => Bootstrap::None,
+            Ok(any) if any.type_url.is_empty() => Ok(Bootstrap::None),
+            Ok(any) => Ok(Bootstrap::Options(any)),
+            Err(error) => Err(Failure::invalid(format!("the standard input is no message: {error}"))),
         }
     }
 
@@ -57,18 +72,20 @@ mod tests {
     #[test]
     fn the_kinds_of_input_are_told_apart() {
         let invocation = Invocation { namespace: "k8s.io".into(), id: "x".into(), ..Invocation::default() };
-        assert_eq!(Bootstrap::decode(&[], &invocation), Bootstrap::None);
+        let decode = |input: &[u8]| Bootstrap::decode(input, &invocation);
+        assert_eq!(decode(&[]).unwrap(), Bootstrap::None);
         let any = Any::pack(&Options { systemd_cgroup: true, ..Options::default() });
-        assert_eq!(Bootstrap::decode(&any.encode_to_vec(), &invocation), Bootstrap::Options(any));
+        assert_eq!(decode(&any.encode_to_vec()).unwrap(), Bootstrap::Options(any));
         let params = BootstrapParams {
             instance_id: "x".into(),
             namespace: "k8s.io".into(),
             ..BootstrapParams::default()
         };
-        let decoded = Bootstrap::decode(&params.encode_to_vec(), &invocation);
+        let decoded = decode(&params.encode_to_vec()).unwrap();
         assert_eq!((decoded.version(), matches!(decoded, Bootstrap::Params(_))), (3, true));
-        let other = BootstrapParams { instance_id: "y".into(), ..params };
-        assert_eq!(Bootstrap::decode(&other.encode_to_vec(), &invocation).version(), 2);
-        assert_eq!(Bootstrap::decode(&[0xff; 7], &invocation), Bootstrap::None);
+        let version = "2.3".to_owned();
+        let other = BootstrapParams { instance_id: "y".into(), containerd_version: version, ..params };
+        assert!(decode(&other.encode_to_vec()).is_err());
+        assert!(decode(&[0xff; 7]).is_err());
     }
 }

@@ -24,6 +24,7 @@ mod place;
 mod pod;
 mod start;
 mod stdio;
+pub mod streams;
 mod work;
 mod worker;
 

@@ -138,6 +138,9 @@ pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
 }
 
 /// The group that a bundle's configuration names; otherwise the container is one by itself.
+///
+/// # Errors
+/// NotFound without a configuration; InvalidArgument for a damaged one.
 pub(crate) fn group(bundle: &Path, id: &str) -> Result<String, Failure> {
     use std::io::Read;
     #[derive(Deserialize)]
@@ -146,11 +149,7 @@ pub(crate) fn group(bundle: &Path, id: &str) -> Result<String, Failure> {
         annotations: Option<BTreeMap<String, String>>,
     }
     let path = bundle.join(gantry_runtime::config::CONFIG_FILE);
-    let file = match std::fs::File::open(&path) {
-        // A sandbox's bundle has none.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(id.to_owned()),
-        file => file.map_err(Failure::io(format!("open {}", path.display())))?,
-    };
+    let file = std::fs::File::open(&path).map_err(Failure::io(format!("open {}", path.display())))?;
     let mut text = Vec::new();
     file.take(MAX_CONFIG_BYTES)
         .read_to_end(&mut text)
@@ -181,7 +180,7 @@ mod tests {
         check(both, "g");
         std::fs::write(bundle.path().join("config.json"), "{").unwrap();
         assert!(group(bundle.path(), "x").is_err());
-        assert_eq!(group(Path::new("/nowhere"), "x").unwrap(), "x");
+        assert_eq!(group(Path::new("/nowhere"), "x").unwrap_err().kind, gantry_types::ErrorKind::NotFound);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::Path;
 use gantry_proto_shim::options::{GenericOptions, Options};
 use gantry_sys::clone::{CloneArgs, spawn};
 use gantry_sys::{process, seal};
+use gantry_types::ErrorKind;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
@@ -42,14 +43,20 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
             .read_to_end(&mut input)
             .map_err(Failure::io("read the standard input"))?;
     }
-    let bootstrap = Bootstrap::decode(&input, invocation);
+    let bootstrap = Bootstrap::decode(&input, invocation)?;
     let bundle = std::env::current_dir().map_err(Failure::io("the working directory"))?;
     let sockets = match &bootstrap {
         Bootstrap::Params(params) => params.socket_dir.as_deref(),
         _ => None,
     };
-    let place =
-        Place::of(&invocation.address, &invocation.namespace, &group(&bundle, &invocation.id)?, sockets);
+    let group = match group(&bundle, &invocation.id) {
+        // The bundle of a sandbox has no configuration.
+        Err(failure) if failure.kind == ErrorKind::NotFound && bootstrap.version() >= 3 => {
+            invocation.id.clone()
+        }
+        group => group?,
+    };
+    let place = Place::of(&invocation.address, &invocation.namespace, &group, sockets);
     let answer = answer(&bootstrap, &place);
     if bootstrap.version() < 3 {
         // Where containerd 1.6 looks for the shim when it comes back; newer ones write what they need themselves.
@@ -139,7 +146,6 @@ fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(
         }
         drop(null);
         raise_oom_score();
-        let _ = process::set_name(c"gantry-shim");
         join_cgroup(&identity.options.shim_cgroup);
         i32::from(serve(identity, listener, lock).is_err())
     };

@@ -112,7 +112,7 @@ impl Worker {
             match fdpass::receive_all(self.socket.as_fd(), &mut chunk) {
                 Ok((0, _)) => return Some(self.verdict()),
                 Ok((len, fds)) => {
-                    self.fds.extend(fds.into_iter().flatten());
+                    self.fds.extend(fds);
                     if self.answer.len() + len > MAX_ANSWER_BYTES {
                         return Some(Err(Failure::new(
                             ErrorKind::ResourceExhausted,

@@ -6,8 +6,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
 /// How many descriptors a message of ours has at most.
@@ -33,19 +33,23 @@ pub fn send(socket: BorrowedFd<'_>, data: &[u8], fds: &[BorrowedFd<'_>]) -> Resu
 
 /// Receives one message into `data`: its length (0 at the end) and its first descriptor, if it has any.
 pub fn receive(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Option<OwnedFd>), Errno> {
-    let (len, fds) = receive_all(socket, data)?;
     // Those after the first are closed here.
-    Ok((len, fds.into_iter().flatten().next()))
+    take(socket, data).map(|(len, fds, _)| (len, fds.into_iter().next()))
 }
 
-/// Receives one message into `data`: its length (0 at the end) and its descriptors, in order.
+/// Receives one message into `data`: its length (0 at the end) and its descriptors, in order, close-on-exec.
 ///
 /// # Errors
-/// `EAGAIN` for a non-blocking socket with no message; what recvmsg(2) gives.
-pub fn receive_all(
-    socket: BorrowedFd<'_>,
-    data: &mut [u8],
-) -> Result<(usize, [Option<OwnedFd>; MAX_FDS]), Errno> {
+/// `EMSGSIZE` for a message that is longer than `data` or has more descriptors than a message of ours; `EAGAIN`.
+pub fn receive_all(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Vec<OwnedFd>), Errno> {
+    let (len, fds, flags) = take(socket, data)?;
+    if flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+        return Err(Errno::MSGSIZE);
+    }
+    Ok((len, fds))
+}
+
+fn take(socket: BorrowedFd<'_>, data: &mut [u8]) -> Result<(usize, Vec<OwnedFd>, ReturnFlags), Errno> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received = loop {
@@ -54,16 +58,11 @@ pub fn receive_all(
             result => break result?,
         }
     };
-    let mut all = [const { None }; MAX_FDS];
-    let mut places = all.iter_mut();
+    let mut received_fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = message {
-            for fd in fds {
-                if let Some(place) = places.next() {
-                    *place = Some(fd);
-                }
-            }
+            received_fds.extend(fds);
         }
     }
-    Ok((received.bytes, all))
+    Ok((received.bytes, received_fds, received.flags))
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+pub mod buffer;
 pub mod caps;
 pub mod clone;
 pub mod exec;

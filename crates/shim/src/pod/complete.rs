@@ -1,6 +1,6 @@
 //! Operations: begun in a worker, completed by its verdict.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use gantry_proto_shim::any::Any;
 use gantry_proto_shim::options::ProcessDetails;
@@ -20,6 +20,7 @@ use crate::stdio::Role;
 use crate::work::Made;
 use crate::worker::{self, Done, Worker};
 
+const SIGKILL: i32 = 9;
 /// How many workers may be at work at once.
 const MAX_WORKERS: usize = 256;
 
@@ -46,6 +47,8 @@ pub(super) enum Then {
     SandboxStopped,
     /// The sandbox's counters were read.
     SandboxMeasured,
+    /// A container that could not be served was removed again, for this reason.
+    Undone(Failure),
 }
 
 impl Then {
@@ -125,9 +128,12 @@ impl Pod {
         match then {
             Then::Created => self.created(id, caller, verdict),
             Then::Restored => {
-                let result = verdict.and_then(|done| self.adopt_made(id, "", done));
+                let adopted = verdict.and_then(|done| self.adopt_made(id, "", done));
                 self.watch_memory(id);
-                self.init_started(id, caller, result);
+                match adopted {
+                    Ok(Some(seq)) => self.await_streams(seq, (id, ""), caller, Then::Restored),
+                    adopted => self.init_started(id, caller, adopted.map(drop)),
+                }
             }
             Then::Started => self.init_started(id, caller, verdict.map(drop)),
             Then::ExecStarted(exec_id) => self.exec_started(id, &exec_id, caller, verdict),
@@ -165,6 +171,7 @@ impl Pod {
             }
             Then::SandboxStarted => self.sandbox_started(caller, verdict),
             Then::SandboxStopped => self.sandbox_stopped(caller, verdict),
+            Then::Undone(cause) => self.undone(id, caller, cause, verdict),
             Then::SandboxMeasured => self.sandbox_measured(id, caller, verdict),
         }
         self.resume_queue(id);
@@ -178,8 +185,8 @@ impl Pod {
         }
     }
 
-    /// Takes over a process that a worker made.
-    pub(super) fn adopt_made(&mut self, id: &str, exec_id: &str, done: Done) -> Result<(), Failure> {
+    /// Takes over a process that a worker made; gives back the number of the request that its streams wait for.
+    pub(super) fn adopt_made(&mut self, id: &str, exec_id: &str, done: Done) -> Result<Option<u64>, Failure> {
         let made: Made = serde_json::from_slice(&done.body)
             .map_err(|error| Failure::new(ErrorKind::Internal, format!("a worker's answer: {error}")))?;
         if exec_id.is_empty()
@@ -195,10 +202,8 @@ impl Pod {
         let Some(process) = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id)) else {
             return Err(Failure::not_found("container", id));
         };
-        let moved = take_over(process, &made, streams);
-        if !moved.is_empty() || process.console.is_some() {
-            self.add_streams(id, exec_id, moved)?;
-        }
+        take_over(process, &made, streams);
+        let served = process.console.is_some() || !process.streams.is_empty();
         // It may have ended before we knew that it is ours.
         if let Some(index) = self.ended.iter().position(|ended| ended.pid == made.pid) {
             let ended = self.ended.swap_remove(index);
@@ -206,17 +211,55 @@ impl Pod {
                 process.untold = Some(ended.exit);
             }
         }
-        Ok(())
+        served.then(|| self.add_streams(id, exec_id)).transpose()
+    }
+
+    /// A process's streams are served, or cannot be: then there is no process.
+    pub(super) fn streams_served(
+        &mut self,
+        id: &str,
+        exec_id: &str,
+        caller: Option<Caller>,
+        then: &Then,
+        result: Result<(), Failure>,
+    ) {
+        match then {
+            Then::Created => self.finish_created(id, caller, result),
+            Then::Restored => self.init_started(id, caller, result),
+            _ => self.finish_exec(id, exec_id, caller, result),
+        }
     }
 
     fn created(&mut self, id: &str, caller: Option<Caller>, verdict: Result<Done, Failure>) {
-        let adopted = verdict.and_then(|done| self.adopt_made(id, "", done));
-        if let Err(failure) = adopted {
-            self.containers.remove(id);
-            self.forget(id);
-            return self.answer_to(caller, Err(failure));
+        match verdict.and_then(|done| self.adopt_made(id, "", done)) {
+            Ok(Some(seq)) => {
+                // Until then nobody else may have it.
+                if let Some(container) = self.containers.get_mut(id) {
+                    container.busy = true;
+                }
+                self.await_streams(seq, (id, ""), caller, Then::Created);
+            }
+            adopted => self.finish_created(id, caller, adopted.map(drop)),
         }
+    }
+
+    fn finish_created(&mut self, id: &str, caller: Option<Caller>, result: Result<(), Failure>) {
         let Some(container) = self.containers.get_mut(id) else { return };
+        container.busy = false;
+        if let Err(failure) = result {
+            if container.init.pid == 0 {
+                self.containers.remove(id);
+                self.forget(id);
+                return self.answer_to(caller, Err(failure));
+            }
+            // It was made and cannot be served.
+            let subject = container.subject();
+            let undo = move || crate::work::delete_forced(&subject).map(|()| Done::default());
+            if let Err(failure) = self.begin(id, caller, Then::Undone(failure), undo) {
+                self.log.error(&failure.message);
+            }
+            return;
+        }
         container.init.status = Status::Created;
         let pid = container.init.pid as u32;
         self.save(id);
@@ -224,6 +267,18 @@ impl Pod {
         self.answer_to(caller, Ok(CreateTaskResponse { pid }.encode_to_vec()));
         self.watch_memory(id);
         self.settle(id);
+        self.resume_queue(id);
+    }
+
+    /// A container that could not be served is gone again.
+    fn undone(&mut self, id: &str, caller: Option<Caller>, cause: Failure, verdict: Result<Done, Failure>) {
+        if let Err(failure) = verdict {
+            self.log.error(&format!("what was made of {id} stays behind: {failure}"));
+        }
+        self.drop_all_streams(id);
+        self.containers.remove(id);
+        self.forget(id);
+        self.answer_to(caller, Err(cause));
     }
 
     /// The first process runs its program, or does not.
@@ -253,13 +308,20 @@ impl Pod {
         caller: Option<Caller>,
         verdict: Result<Done, Failure>,
     ) {
-        let adopted = verdict.and_then(|done| self.adopt_made(id, exec_id, done));
-        let Some(process) = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id)) else {
-            return;
-        };
+        match verdict.and_then(|done| self.adopt_made(id, exec_id, done)) {
+            Ok(Some(seq)) => {
+                self.await_streams(seq, (id, exec_id), caller, Then::ExecStarted(exec_id.to_owned()));
+            }
+            adopted => self.finish_exec(id, exec_id, caller, adopted.map(drop)),
+        }
+    }
+
+    fn finish_exec(&mut self, id: &str, exec_id: &str, caller: Option<Caller>, result: Result<(), Failure>) {
+        let process = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id));
+        let Some(process) = process else { return };
         process.starting = false;
         let pid = process.pid as u32;
-        let answer = match adopted {
+        let answer = match result {
             Ok(()) => {
                 process.status = Status::Running;
                 self.save(id);
@@ -269,7 +331,11 @@ impl Pod {
             }
             Err(failure) => {
                 // It can be deleted, and waited for, as one that has failed.
+                if let Some(pidfd) = process.pidfd.take() {
+                    let _ = gantry_sys::process::pidfd_kill(pidfd.as_fd(), SIGKILL);
+                }
                 process.status = Status::Stopped;
+                process.untold = None;
                 process.exit = Some(super::process::Exit { status: 255, at: std::time::SystemTime::now() });
                 let waiters = std::mem::take(&mut process.waiters);
                 self.save(id);
@@ -333,23 +399,24 @@ impl Pod {
     }
 }
 
-/// Puts a made process's descriptors in their places; gives back those that somebody has to move bytes with.
-fn take_over(
-    process: &mut Process,
-    made: &Made,
-    streams: impl Iterator<Item = (Role, OwnedFd)>,
-) -> Vec<(Role, OwnedFd)> {
+/// Puts a made process's descriptors in their places.
+fn take_over(process: &mut Process, made: &Made, streams: impl Iterator<Item = (Role, OwnedFd)>) {
     process.pid = made.pid;
     process.start_time = made.start_time;
     process.logger = made.logger;
-    let mut moved = Vec::new();
     for (role, fd) in streams {
         match role {
             Role::Pidfd => process.pidfd = Some(fd),
             Role::Console => process.console = Some(fd),
             Role::HeldInput | Role::HeldOutput => process.held.push((role, fd)),
-            _ => moved.push((role, fd)),
+            _ => process.streams.push((role, fd)),
         }
     }
-    moved
+    if process.console.is_some() || process.streams.iter().any(|(role, _)| *role == Role::ClientInput) {
+        // Whoever moves the input holds its other end.
+        let (input, held): (Vec<_>, Vec<_>) =
+            process.held.drain(..).partition(|(role, _)| *role == Role::HeldInput);
+        process.held = held;
+        process.streams.extend(input);
+    }
 }

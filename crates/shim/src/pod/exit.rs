@@ -142,6 +142,7 @@ impl Pod {
         process.exit = Some(exit);
         process.status = Status::Stopped;
         process.pidfd = None;
+        process.console = None;
         process.close_input();
         let waiters = std::mem::take(&mut process.waiters);
         let event = events::TaskExit {

@@ -112,7 +112,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
     epoll.add(&listener, Source::Listener, EventFlags::IN)?;
     let log = Log::open(&identity.bundle, identity.debug);
     let events = publish::open(&identity, &epoll)?;
-    let streams = streams::Streams::new(&identity);
+    let streams = streams::Streams::new(identity.directory.clone());
     let mut pod = Pod {
         identity,
         log,
@@ -134,15 +134,20 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
         _lock: lock,
     };
     pod.adopt();
+    pod.rejoin_streams();
     pod.run();
     Ok(())
 }
 
 impl Pod {
     fn run(&mut self) {
-        while !self.is_over() {
+        loop {
+            // First, because an acknowledgement may be what the end waits for.
             self.drive_publisher();
             self.give_up_unreaped();
+            if self.is_over() {
+                return;
+            }
             let deadline = self.deadline();
             let events = match self.epoll.wait(deadline) {
                 Ok(events) => events,

@@ -65,6 +65,8 @@ pub(crate) struct Process {
     pub(crate) console: Option<OwnedFd>,
     /// The ends of its streams that are held for clients.
     pub(crate) held: Vec<(Role, OwnedFd)>,
+    /// The descriptors that the streams process serves, beside the terminal.
+    pub(crate) streams: Vec<(Role, OwnedFd)>,
     /// The process that takes its output.
     pub(crate) logger: Option<i32>,
     /// Whether the streams process moves its bytes.
@@ -90,6 +92,7 @@ impl Process {
             stdio,
             console: None,
             held: Vec::new(),
+            streams: Vec::new(),
             logger: None,
             streamed: false,
             input_closed: false,
@@ -103,9 +106,17 @@ impl Process {
         self.pid != 0 && self.exit.is_none() && self.untold.is_none()
     }
 
+    /// Gives up the ends of the outputs that the streams process serves.
+    pub(crate) fn drop_outputs(&mut self) {
+        self.streams
+            .retain(|(role, _)| matches!(role, Role::HeldInput | Role::PipeInput | Role::ClientInput));
+    }
+
     /// Gives up the input's end, so that the process sees the end of its input when the client has closed his.
     pub(crate) fn close_input(&mut self) {
         self.input_closed = true;
-        self.held.retain(|(role, _)| !matches!(role, Role::HeldInput | Role::PipeInput));
+        let input = |role: &Role| matches!(role, Role::HeldInput | Role::PipeInput);
+        self.held.retain(|(role, _)| !input(role));
+        self.streams.retain(|(role, _)| !input(role));
     }
 }

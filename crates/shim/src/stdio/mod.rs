@@ -226,16 +226,7 @@ pub(crate) fn null() -> Result<OwnedFd, Failure> {
 fn open_fifo(path: &Path, flags: OFlags) -> Result<OwnedFd, Failure> {
     let named = || format!("FIFO {}", path.display());
     let flags = flags | OFlags::CLOEXEC | OFlags::NOCTTY;
-    let fifo = match openat(CWD, path, flags, Mode::empty()) {
-        // containerd's clients make theirs; others expect the shim to.
-        Err(Errno::NOENT) => {
-            let mode = Mode::from_raw_mode(0o700);
-            rustix::fs::mknodat(CWD, path, FileType::Fifo, mode, 0).map_err(Failure::call(named()))?;
-            openat(CWD, path, flags, Mode::empty())
-        }
-        opened => opened,
-    }
-    .map_err(Failure::call(named()))?;
+    let fifo = openat(CWD, path, flags, Mode::empty()).map_err(Failure::call(named()))?;
     let stat = fstat(&fifo).map_err(Failure::call(named()))?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
         return Err(Failure::invalid(format!("{} is not a FIFO", path.display())));
