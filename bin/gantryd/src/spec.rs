@@ -1,4 +1,4 @@
-//! From an image's configuration to the container's (runtime-spec v1.2.1), as docker has it without flags.
+//! From an image's configuration to the container's (runtime-spec v1.0.2), as docker has it without flags.
 
 use std::path::PathBuf;
 
@@ -70,7 +70,8 @@ pub(crate) fn config(image: &Config, layers: &[PathBuf], wanted: &Wanted<'_>) ->
     };
     let namespaces = ["pid", "network", "ipc", "uts", "mount", "cgroup"].map(|kind| json!({ "type": kind }));
     Ok(json!({
-        "ociVersion": "1.2.1",
+        // Nothing newer is used, and older runtimes refuse newer versions.
+        "ociVersion": "1.0.2",
         "hostname": wanted.id.chars().take(63).collect::<String>(),
         "root": { "path": "rootfs" },
         "process": {

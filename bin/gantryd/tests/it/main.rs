@@ -71,14 +71,19 @@ fn container_runs_in_a_newer_shim() {
     container_runs(PEER);
 }
 
+/// Ours, if it was built.
+fn our_shim() -> Option<String> {
+    let shim = Path::new(env!("CARGO_BIN_EXE_gantryd")).with_file_name("containerd-shim-gantry-v2");
+    shim.exists().then(|| shim.display().to_string())
+}
+
 #[test]
 fn container_runs_in_our_shim() {
     require!(Need::Root);
-    let shim = Path::new(env!("CARGO_BIN_EXE_gantryd")).with_file_name("containerd-shim-gantry-v2");
-    if !shim.exists() {
-        skip_test!("needs containerd-shim-gantry-v2, built in the same way");
+    match our_shim() {
+        Some(shim) => container_runs(&shim),
+        None => skip_test!("needs containerd-shim-gantry-v2, built in the same way"),
     }
-    container_runs(shim.to_str().unwrap());
 }
 
 #[test]
@@ -109,17 +114,33 @@ fn damaged_layer_is_refused() {
     assert_eq!(left.filter(|entry| Path::new(&entry.as_ref().unwrap().path()).is_dir()).count(), 1);
 }
 
-#[test]
-fn terminal_is_passed_on() {
-    require!(Need::Root, Need::File(DEBIAN), Need::Program("runc"));
-    let fixture = Fixture::new(DEBIAN);
+fn terminal_is_passed_on(shim: &str) {
+    let fixture = Fixture::new(shim);
     let (mut terminal, other) = Terminal::pair();
-    let call = fixture.run(&["-t"], "tty; read line; echo got $line; exit 5");
+    terminal.resize(30, 90);
+    let call = fixture.run(&["-t"], "tty; stty size; read line; echo got $line; exit 5");
     let running = call.redirected(">&0 2>&0").wrapped(["setsid", "--ctty", "--wait"]).stdin_fd(other).spawn();
     terminal.read_until("/dev/pts/0");
+    terminal.read_until("30 90");
+    terminal.resize(31, 91);
     terminal.write("typed\n");
     terminal.read_until("got typed");
     assert_eq!(running.wait().code(), 5);
+}
+
+#[test]
+fn terminal_is_passed_on_by_debians_shim() {
+    require!(Need::Root, Need::File(DEBIAN), Need::Program("runc"));
+    terminal_is_passed_on(DEBIAN);
+}
+
+#[test]
+fn terminal_is_passed_on_by_our_shim() {
+    require!(Need::Root);
+    match our_shim() {
+        Some(shim) => terminal_is_passed_on(&shim),
+        None => skip_test!("needs containerd-shim-gantry-v2, built in the same way"),
+    }
 }
 
 #[test]
