@@ -202,6 +202,10 @@ impl Output {
         if let Some(source) = &mut self.source {
             let _ = source.arm(reads);
         }
+        if self.is_drained() {
+            // The client sees the end when nobody has it open for writing any more.
+            self.fifo = None;
+        }
         if let Some(fifo) = &mut self.fifo {
             let _ = fifo.arm(writes);
         }
