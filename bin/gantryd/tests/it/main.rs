@@ -54,8 +54,11 @@ fn container_runs(shim: &str) {
     assert_eq!(output.code(), 42);
     assert_eq!(output.text(), "in and out");
     let topics = ["create", "start", "exit", "delete"].map(|name| format!("/tasks/{name} "));
-    let places = topics.map(|topic| output.stderr.find(&topic));
-    assert!(places.is_sorted() && places[0].is_some(), "{}", output.stderr);
+    let places = topics.iter().filter_map(|topic| output.stderr.find(topic));
+    let places: Vec<usize> = places.collect();
+    // Go's shims end with what they have not sent yet.
+    let least = if shim.ends_with("gantry-v2") { 4 } else { 2 };
+    assert!(places.is_sorted() && places.len() >= least, "{}", output.stderr);
     assert!(output.stderr.contains("error\n"));
 }
 
