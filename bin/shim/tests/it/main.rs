@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod adoption;
 mod binary;
 mod checkpoint;
 mod errors;

@@ -111,7 +111,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
     rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
     epoll.add(&listener, Source::Listener, EventFlags::IN)?;
     let log = Log::open(&identity.bundle, identity.debug);
-    let events = publish::open(&identity, &epoll)?;
+    let events = publish::open(&identity, &epoll, &log)?;
     let streams = streams::Streams::new(identity.directory.clone());
     let mut pod = Pod {
         identity,

@@ -213,6 +213,7 @@ impl Pod {
             own_pids: record.own_pids,
             poststart: record.poststart,
             restore: None,
+            rootfs: Vec::new(),
             oom: None,
             busy: false,
             queue: Default::default(),
