@@ -17,6 +17,7 @@ mod limits;
 mod pods;
 mod rootfs;
 mod runtimes;
+mod sandbox;
 mod shutdown;
 mod stdio;
 mod terminal;
