@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod adoption;
 mod binary;
 mod checkpoint;
 mod errors;
@@ -16,6 +17,7 @@ mod limits;
 mod pods;
 mod rootfs;
 mod runtimes;
+mod sandbox;
 mod shutdown;
 mod stdio;
 mod terminal;

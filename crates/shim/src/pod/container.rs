@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use gantry_cgroup::{CgroupRecord, OomEvents};
+use gantry_proto_shim::mount::Mount;
 use gantry_ttrpc::server::Call;
 use gantry_types::ContainerId;
 
@@ -34,6 +35,8 @@ pub(crate) struct Container {
     pub(crate) poststart: bool,
     /// What it is to be restored from, and how.
     pub(crate) restore: Option<Box<(PathBuf, Creation)>>,
+    /// Its root's mounts, until they are told.
+    pub(crate) rootfs: Vec<Mount>,
     pub(crate) oom: Option<OomEvents>,
     /// Whether an operation that changes it is at work.
     pub(crate) busy: bool,

@@ -30,6 +30,8 @@ pub(crate) enum Source {
     Publisher,
     /// The streams process.
     Streams,
+    /// The pause of the sandbox, if it is not our child.
+    Pause,
 }
 
 impl Source {
@@ -44,6 +46,7 @@ impl Source {
             Source::Adopted(number) => (6, number),
             Source::Publisher => (7, 0),
             Source::Streams => (8, 0),
+            Source::Pause => (9, 0),
         };
         kind << 32 | u64::from(number)
     }
@@ -60,6 +63,7 @@ impl Source {
             6 => Source::Adopted(number),
             7 => Source::Publisher,
             8 => Source::Streams,
+            9 => Source::Pause,
             _ => return None,
         })
     }

@@ -111,7 +111,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
     rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
     epoll.add(&listener, Source::Listener, EventFlags::IN)?;
     let log = Log::open(&identity.bundle, identity.debug);
-    let events = publish::open(&identity, &epoll)?;
+    let events = publish::open(&identity, &epoll, &log)?;
     let streams = streams::Streams::new(identity.directory.clone());
     let mut pod = Pod {
         identity,
@@ -133,6 +133,7 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
         ending: None,
         _lock: lock,
     };
+    pod.adopt_sandbox();
     pod.adopt();
     pod.rejoin_streams();
     pod.run();
@@ -179,6 +180,7 @@ impl Pod {
             Source::Adopted(serial) => self.adopted_ended(serial),
             Source::Publisher => self.events.ready(),
             Source::Streams => self.streams_event(),
+            Source::Pause => self.adopted_pause_ended(),
         }
     }
 

@@ -6,14 +6,23 @@ use gantry_proto_shim::events::Event;
 
 use super::epoll::{Epoll, EventFlags, Source};
 use super::{Identity, Pod};
-use crate::events::{Events, Route};
+use crate::events::{Events, EventsError, Route};
 use crate::failure::Failure;
+use crate::log::Log;
 
 /// Opens the pod's events and watches them.
-pub(super) fn open(identity: &Identity, epoll: &Epoll) -> Result<Events, Failure> {
+pub(super) fn open(identity: &Identity, epoll: &Epoll, log: &Log) -> Result<Events, Failure> {
     let route =
         Route { directory: &identity.directory, namespace: &identity.namespace, address: &identity.events };
-    let events = Events::open(route).map_err(|error| Failure::of(error.kind(), &error))?;
+    let events = match Events::open(route) {
+        // An address that no socket can have is no reason to have no container: its events stay in the journal.
+        Err(EventsError::Publisher(error)) => {
+            log.error(&Failure::of(error.kind(), &error).message);
+            Events::open(Route { address: "", ..route })
+        }
+        events => events,
+    }
+    .map_err(|error| Failure::of(error.kind(), &error))?;
     epoll.add(events.fd(), Source::Publisher, EventFlags::IN)?;
     Ok(events)
 }

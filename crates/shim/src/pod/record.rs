@@ -84,11 +84,16 @@ impl ProcessRecord {
 
     /// The process's descriptor, if it is still the one that was recorded.
     fn alive(&self) -> Option<OwnedFd> {
-        let pidfd = pidfd_open(Pid::from_raw(self.pid)?, PidfdFlags::empty()).ok()?;
-        let same = gantry_runtime::start_time(self.pid).is_ok_and(|time| time == self.start_time)
-            && (self.pidfd_inode == 0 || inode(&pidfd) == self.pidfd_inode);
-        (same && !super::exit::has_ended(&pidfd)).then_some(pidfd)
+        let same = |pidfd: &OwnedFd| self.pidfd_inode == 0 || inode(pidfd) == self.pidfd_inode;
+        alive(self.pid, self.start_time).filter(same)
     }
+}
+
+/// The descriptor of a process that lives. It is opened before the process is looked at, so that it is of that one.
+pub(super) fn alive(pid: i32, start_time: u64) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    let same = gantry_runtime::start_time(pid).is_ok_and(|time| time == start_time);
+    (same && !super::exit::has_ended(&pidfd)).then_some(pidfd)
 }
 
 fn inode(pidfd: &OwnedFd) -> u64 {
@@ -213,6 +218,7 @@ impl Pod {
             own_pids: record.own_pids,
             poststart: record.poststart,
             restore: None,
+            rootfs: Vec::new(),
             oom: None,
             busy: false,
             queue: Default::default(),

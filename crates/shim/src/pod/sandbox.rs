@@ -12,19 +12,29 @@ use gantry_proto_shim::sandbox::{
 };
 use gantry_ttrpc::server::Call;
 use gantry_types::{ContainerId, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 use super::Pod;
 use super::complete::Then;
 use super::connection::Caller;
 use super::dispatch::{Reply, decode};
+use super::epoll::{EventFlags, Source};
+use super::exit::LOST_STATUS;
 use super::process::Exit;
 use crate::failure::Failure;
+use crate::options::RuntimeOptions;
 use crate::work::{self, Made, Pausing, Subject};
 use crate::worker::Done;
 
 const SIGKILL: i32 = 9;
 /// How many calls may wait for the sandbox's end.
 const MAX_WAITERS: usize = 1024;
+
+/// The version of the record.
+const VERSION: u32 = 1;
+/// The record's file, and the directory of the pause's bundle.
+const RECORD: &str = "sandbox.json";
+const BUNDLE: &str = "pause";
 
 /// The states, in the words of CRI.
 const READY: &str = "SANDBOX_READY";
@@ -51,6 +61,37 @@ struct Pause {
     waiters: Vec<Caller>,
     /// Who waits for the pause's removal.
     stoppers: Vec<Caller>,
+}
+
+impl Pause {
+    fn new(pausing: Pausing) -> Self {
+        Pause {
+            pausing,
+            pid: 0,
+            pidfd: None,
+            cgroup: None,
+            created_at: SystemTime::now(),
+            exit: None,
+            busy: false,
+            removed: false,
+            waiters: Vec::new(),
+            stoppers: Vec::new(),
+        }
+    }
+}
+
+/// What is kept of a sandbox: docs/design/0004-shim.md, State (version 1).
+#[derive(Debug, Serialize, Deserialize)]
+struct SandboxRecord {
+    version: u32,
+    id: String,
+    pid: i32,
+    start_time: u64,
+    cgroup: Option<gantry_cgroup::CgroupRecord>,
+    netns: String,
+    options: RuntimeOptions,
+    created_at: SystemTime,
+    exit: Option<Exit>,
 }
 
 impl Sandbox {
@@ -103,24 +144,81 @@ impl Pod {
         let pausing = Pausing {
             id,
             namespace: self.identity.namespace.clone(),
-            bundle: self.identity.directory.join("pause"),
+            bundle: self.identity.directory.join(BUNDLE),
             netns: request.netns_path,
             config,
             options: self.identity.options.clone(),
         };
-        self.sandbox.0 = Some(Box::new(Pause {
-            pausing,
-            pid: 0,
-            pidfd: None,
-            cgroup: None,
-            created_at: SystemTime::now(),
-            exit: None,
-            busy: false,
-            removed: false,
-            waiters: Vec::new(),
-            stoppers: Vec::new(),
-        }));
+        self.sandbox.0 = Some(Box::new(Pause::new(pausing)));
+        self.save_sandbox();
         Reply::empty()
+    }
+
+    /// Writes the sandbox's record.
+    fn save_sandbox(&self) {
+        let Some(pause) = &self.sandbox.0 else { return };
+        let Pausing { id, netns, options, .. } = &pause.pausing;
+        let record = SandboxRecord {
+            version: VERSION,
+            id: id.to_string(),
+            pid: pause.pid,
+            start_time: gantry_runtime::start_time(pause.pid).unwrap_or(0),
+            cgroup: pause.cgroup.clone(),
+            netns: netns.clone(),
+            options: options.clone(),
+            created_at: pause.created_at,
+            exit: pause.exit,
+        };
+        let written = serde_json::to_vec(&record)
+            .map_err(|error| Failure::invalid(error.to_string()))
+            .and_then(|text| super::replace(&self.identity.directory.join(RECORD), &text));
+        if let Err(failure) = written {
+            self.log.error(&format!("record of the sandbox: {failure}"));
+        }
+    }
+
+    /// Takes over the sandbox of a former shim.
+    pub(super) fn adopt_sandbox(&mut self) {
+        let Ok(text) = std::fs::read(self.identity.directory.join(RECORD)) else { return };
+        let record = serde_json::from_slice::<SandboxRecord>(&text).ok().filter(|it| it.version == VERSION);
+        let Some((record, id)) = record.and_then(|record| record.id.parse().ok().map(|id| (record, id)))
+        else {
+            return self.log.error("the sandbox's record is damaged or of another version");
+        };
+        let pausing = Pausing {
+            id,
+            namespace: self.identity.namespace.clone(),
+            bundle: self.identity.directory.join(BUNDLE),
+            netns: record.netns,
+            config: PodSandboxConfig::default(),
+            options: record.options,
+        };
+        let mut pause = Pause::new(pausing);
+        pause.pid = record.pid;
+        pause.cgroup = record.cgroup;
+        pause.created_at = record.created_at;
+        pause.exit = record.exit;
+        let pidfd = super::record::alive(record.pid, record.start_time);
+        let lost = record.pid != 0 && record.exit.is_none() && pidfd.is_none();
+        if let Some(pidfd) = pidfd {
+            if let Err(failure) = self.epoll.add(&pidfd, Source::Pause, EventFlags::IN) {
+                self.log.error(&failure.message);
+            }
+            pause.pidfd = Some(pidfd);
+        }
+        self.sandbox.0 = Some(Box::new(pause));
+        if lost {
+            self.sandbox_reaped(record.pid, Exit { status: LOST_STATUS, at: SystemTime::now() });
+        }
+    }
+
+    /// The pause that was adopted has ended.
+    pub(super) fn adopted_pause_ended(&mut self) {
+        let Some(pause) = self.sandbox.0.as_deref() else { return };
+        let known =
+            pause.pidfd.as_ref().and_then(|it| gantry_sys::process::exit_of(it.as_fd()).ok().flatten());
+        let status = known.map_or(LOST_STATUS, |how| how.status() as u32);
+        self.sandbox_reaped(pause.pid, Exit { status, at: SystemTime::now() });
     }
 
     fn start_sandbox(&mut self, caller: Caller, id: &str) -> Result<Reply, Failure> {
@@ -146,6 +244,7 @@ impl Pod {
             Ok(StartSandboxResponse { pid: made.pid as u32, created_at, spec: None }.encode_to_vec())
         });
         let pid = pause.pid;
+        self.save_sandbox();
         self.answer_to(caller, answer);
         if let Some(ended) = self.ended.iter().find(|ended| ended.pid == pid).copied() {
             self.sandbox_reaped(pid, ended.exit);
@@ -195,7 +294,10 @@ impl Pod {
             return;
         }
         pause.exit = Some(exit);
-        pause.pidfd = None;
+        if let Some(pidfd) = pause.pidfd.take() {
+            // It is not waited for unless it was adopted.
+            self.epoll.remove(&pidfd);
+        }
         let waiters = std::mem::take(&mut pause.waiters);
         let answer =
             WaitSandboxResponse { exit_status: exit.status, exited_at: Some(exit.at.into()) }.encode_to_vec();

@@ -90,7 +90,7 @@ impl Pod {
             id: id.clone(),
             namespace: self.identity.namespace.clone(),
             bundle: PathBuf::from(&request.bundle),
-            rootfs: request.rootfs,
+            rootfs: request.rootfs.clone(),
             stdio: stdio.clone(),
             options: RuntimeOptions::default(),
         };
@@ -106,6 +106,7 @@ impl Pod {
             own_pids: true,
             poststart: false,
             restore: None,
+            rootfs: request.rootfs,
             oom: None,
             busy: true,
             queue: Default::default(),
@@ -134,12 +135,14 @@ impl Pod {
     }
 
     pub(super) fn publish_create(&mut self, id: &str, pid: u32) {
-        let Some(container) = self.containers.get(id) else { return };
+        let Some(container) = self.containers.get_mut(id) else { return };
+        // Nobody needs them again.
+        let rootfs = std::mem::take(&mut container.rootfs);
         let stdio = &container.init.stdio;
         let event = events::TaskCreate {
             container_id: id.to_owned(),
             bundle: container.bundle.to_string_lossy().into_owned(),
-            rootfs: Vec::new(),
+            rootfs,
             io: Some(events::TaskIO {
                 stdin: stdio.stdin.clone(),
                 stdout: stdio.stdout.clone(),

@@ -1,5 +1,6 @@
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,15 +111,16 @@ fn answer(mut stream: &UnixStream, handler: impl Fn(&Call) -> Result<Vec<u8>, St
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // shutdown(2) of a listening socket ends accept(2), and lets nobody connect, whoever still holds it.
+        let listener = self.shared.listener.try_clone();
+        let ended = listener.and_then(|fd| UnixStream::from(OwnedFd::from(fd)).shutdown(Shutdown::Both));
         let mut state = self.shared.state();
         state.stopped = true;
         for stream in state.connections.drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
         drop(state);
-        // A connection of our own wakes the thread that accepts, whether the socket's file is there or not.
-        let woken = self.shared.listener.local_addr().and_then(|address| UnixStream::connect_addr(&address));
-        if let (Ok(_), Some(accepting)) = (woken, self.accepting.take()) {
+        if let (Ok(()), Some(accepting)) = (ended, self.accepting.take()) {
             let _ = accepting.join();
         }
     }

@@ -99,7 +99,7 @@ impl Daemon {
     #[track_caller]
     pub(crate) fn connect(&self, answer: &Answer, id: &str) -> Arc<Shim> {
         let mut shims = self.shims.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = shims.iter().find(|shim| shim.answer() == answer) {
+        if let Some(known) = shims.iter().find(|shim| shim.answer() == answer && !shim.was_killed()) {
             return Arc::clone(known);
         }
         let shim = Arc::new(Shim::connect(answer.clone(), id));

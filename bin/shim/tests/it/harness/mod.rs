@@ -17,7 +17,7 @@ mod task;
 pub(crate) use binary::{Answer, Call, is_containerd_1, is_ours};
 pub(crate) use daemon::{Daemon, name_of};
 pub(crate) use fifo::{Input, Output};
-pub(crate) use shim::{Expect, Shim};
+pub(crate) use shim::{Expect, Shim, is_gone};
 pub(crate) use task::{Io, Task, process_spec};
 
 /// Leaves the test, counted as skipped, on the reference: for what only our shim promises.
