@@ -77,6 +77,8 @@ pub(super) struct Server {
     slots: Vec<Option<Slot>>,
     buffer: Buffer,
     quitting: bool,
+    /// Whether nobody is accepted for now, for want of descriptors.
+    deaf: bool,
 }
 
 impl Server {
@@ -115,6 +117,7 @@ impl Server {
             slots: Vec::new(),
             buffer: Buffer::new(BUFFER_BYTES)?,
             quitting: false,
+            deaf: false,
         })
     }
 
@@ -168,6 +171,11 @@ impl Server {
     }
 
     fn relax(&mut self) {
+        if std::mem::take(&mut self.deaf) {
+            for listener in self.sockets.iter_mut().flatten() {
+                let _ = listener.arm(EventFlags::IN);
+            }
+        }
         self.buffer.release();
         for slot in self.slots.iter_mut().flatten() {
             if let Service::Here(entry) = &mut slot.service {
@@ -261,10 +269,27 @@ impl Server {
         }
     }
 
+    /// Accepts a connection of root or of our own user.
+    fn accept(&mut self, listener: usize) -> Option<OwnedFd> {
+        let listener = self.sockets.as_mut()?.get_mut(listener)?;
+        match accept_with(&*listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => {
+                let peer = sockopt::socket_peercred(&socket).ok()?;
+                (peer.uid.is_root() || peer.uid == rustix::process::geteuid()).then_some(socket)
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // The connection would be reported again and again.
+                let _ = listener.arm(EventFlags::empty());
+                self.deaf = true;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// A new shim takes the place of the one before.
     fn connect(&mut self) {
-        let Some([listener, _]) = &self.sockets else { return };
-        let Some(socket) = accept_own(listener) else { return };
+        let Some(socket) = self.accept(0) else { return };
         let mut socket = watch(&self.poller, socket, Part::Control);
         if socket.arm(EventFlags::IN).is_ok() {
             self.generation += 1;
@@ -274,8 +299,7 @@ impl Server {
     }
 
     fn greet(&mut self) {
-        let Some([_, listener]) = &self.sockets else { return };
-        let Some(client) = accept_own(listener) else { return };
+        let Some(client) = self.accept(1) else { return };
         let free = self.greetings.iter().position(Option::is_none).unwrap_or(self.greetings.len());
         if free == MAX_GREETINGS {
             return refuse(&client, "too many clients are about to attach");
@@ -343,13 +367,6 @@ fn bound(path: &Path, kind: SocketType) -> Result<OwnedFd, Errno> {
     rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(0o600))?;
     listen(&socket, 16)?;
     Ok(socket)
-}
-
-/// Accepts a connection of root or of our own user.
-fn accept_own(listener: &Watched) -> Option<OwnedFd> {
-    let socket = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
-    let peer = sockopt::socket_peercred(&socket).ok()?;
-    (peer.uid.is_root() || peer.uid == rustix::process::geteuid()).then_some(socket)
 }
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= BUFFER_BYTES);
