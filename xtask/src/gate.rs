@@ -86,6 +86,8 @@ pub(crate) fn test() -> Result<(), Box<dyn Error>> {
         "--package",
         "gantry-runtime-bin",
         "--package",
+        "gantry-shim-bin",
+        "--package",
         "gantry-testkit",
         "--features",
         FAILPOINTS,

@@ -8,10 +8,25 @@ use std::process::Command;
 const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-types", &[]),
     ("gantry-sys", &[]),
+    ("gantry-proto-shim", &[]),
+    ("gantry-ttrpc", &["gantry-types"]),
     ("gantry-cgroup", &["gantry-types", "gantry-sys"]),
     ("gantry-logs", &["gantry-types", "gantry-sys"]),
     ("gantry-runtime", &["gantry-types", "gantry-sys", "gantry-cgroup"]),
-    ("gantry-shim", &["gantry-types", "gantry-sys", "gantry-logs"]),
+    (
+        "gantry-shim",
+        &[
+            "gantry-types",
+            "gantry-sys",
+            "gantry-cgroup",
+            "gantry-runtime",
+            "gantry-logs",
+            "gantry-proto-shim",
+            "gantry-ttrpc",
+        ],
+    ),
+    ("gantry-shim-bin", &["gantry-shim", "gantry-proto-shim", "gantry-ttrpc"]),
+    ("gantryd", &["gantry-types", "gantry-sys", "gantry-proto-shim", "gantry-ttrpc"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];
 /// Crates that may use any other: fixtures, tests, benchmarks, automation.

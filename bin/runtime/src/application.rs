@@ -1,5 +1,7 @@
 use std::ffi::OsString;
 
+use gantry_runtime::{COMMIT, VERSION};
+
 use crate::args::{Command, Flags, Parsed, application_help, command_help, parse};
 use crate::commands;
 use crate::failure::Failure;
@@ -21,15 +23,6 @@ To run the bundle in the working directory as a container named web:
 
 /// The exit code of a question about a command that does not exist.
 const NO_SUCH_COMMAND: u8 = 3;
-
-/// The version of this build, without any word before it.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The commit that a release was built from.
-pub(crate) const COMMIT: &str = match option_env!("GANTRY_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
 
 /// Runs the program and gives its exit code. What failed is in the log and on standard error by then.
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> u8 {

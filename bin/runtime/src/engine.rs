@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gantry_runtime::{CgroupDriver, CreateRequest, Error, Host, Notices, Severity};
+use gantry_runtime::{CgroupDriver, Console, CreateRequest, Error, Host, Notices, Severity};
 use gantry_types::ContainerId;
 
 use crate::args::Parsed;
@@ -54,7 +54,7 @@ impl Invocation<'_> {
         Ok(CreateRequest {
             bundle: PathBuf::from(args.text("bundle").unwrap_or(".")),
             config: args.text("config").map(PathBuf::from),
-            console_socket: args.text("console-socket").map(PathBuf::from),
+            console: console(args),
             pidfd_socket: args.text("pidfd-socket").map(PathBuf::from),
             pid_file: pid_file(args)?,
             no_pivot: args.switch("no-pivot"),
@@ -107,4 +107,9 @@ fn listen_fds() -> u32 {
 /// An exit code of a program as that of this one.
 pub(crate) fn exit_code(status: i32) -> u8 {
     u8::try_from(status & 0xff).unwrap_or(u8::MAX)
+}
+
+/// Who gets the terminal's master: the socket of the command line.
+pub(crate) fn console(args: &Parsed) -> Console {
+    args.text("console-socket").map_or(Console::Foreground, |path| Console::Socket(path.into()))
 }

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::{Cgroup, Features, Node};
 use crate::controller::{Controller, Controllers};
-use crate::hierarchy::Mode;
+use crate::dir::read_host_file;
+use crate::error::PathError;
+use crate::hierarchy::{Hierarchy, Mode, below_mount, find_own};
 use crate::resolve::{CgroupSpec, Driver};
 use crate::systemd::Unit;
 
@@ -42,6 +44,42 @@ impl CgroupSpec {
             unified_mount: self.targets.last().map(|target| target.mount.clone()).unwrap_or_default(),
             unit: self.unit.clone(),
         }
+    }
+}
+
+impl CgroupRecord {
+    /// The record of the cgroup that a process is in, for containers that another runtime has made. Hierarchies that the
+    /// process is in the root of are left out: they are nobody's, and nothing in them may be changed.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such process, `FailedPrecondition` if it is outside what is mounted, `Unimplemented` if
+    /// nothing is.
+    pub fn of_process(pid: i32) -> Result<Self, PathError> {
+        let hierarchy = Hierarchy::detect()?;
+        let path = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let text = read_host_file(&path).map_err(|errno| PathError::Read { path, errno })?;
+        Self::of_membership(&hierarchy, &text)
+    }
+
+    /// The same from the text of `/proc/PID/cgroup`.
+    fn of_membership(hierarchy: &Hierarchy, text: &str) -> Result<Self, PathError> {
+        let mut nodes = Vec::new();
+        for mount in hierarchy.mounts() {
+            let Some(path) = find_own(text, mount.controllers) else { continue };
+            let path = below_mount(path, &mount.root)?;
+            if !path.is_empty() {
+                nodes.push((mount.controllers, mount.point.join(path)));
+            }
+        }
+        let unified = hierarchy.mounts().last().filter(|mount| mount.controllers.is_unified());
+        Ok(Self {
+            mode: hierarchy.mode(),
+            driver: Driver::Fs,
+            rootless: false,
+            paths: by_controller(nodes.into_iter()),
+            unified_mount: unified.map(|mount| mount.point.clone()).unwrap_or_default(),
+            unit: None,
+        })
     }
 }
 
@@ -137,6 +175,31 @@ mod tests {
         assert_eq!(cgroup.nodes.len(), 3);
         assert_eq!(cgroup.record(), record);
         assert_eq!(cgroup.unified_path().unwrap().to_str(), Some("/c/unified/x"));
+    }
+
+    #[test]
+    fn the_cgroup_of_a_process_is_found_in_every_hierarchy() {
+        let mounts = "30 1 0:1 / /c/cpu rw - cgroup c rw,cpu,cpuacct\n31 1 0:2 /docker /c/memory rw - cgroup c rw,memory\n\
+                      32 1 0:3 / /sys/fs/cgroup/unified rw - cgroup2 c rw\n33 1 0:4 / /c/pids rw - cgroup c rw,pids\n";
+        let hierarchy = Hierarchy::from_mountinfo(mounts).unwrap();
+        let text = "4:cpu,cpuacct:/a/b\n3:memory:/docker/a\n2:pids:/\n0::/a\n";
+        let record = CgroupRecord::of_membership(&hierarchy, text).unwrap();
+        let paths = [
+            ("cpu", "/c/cpu/a/b"),
+            ("cpuacct", "/c/cpu/a/b"),
+            ("memory", "/c/memory/a"),
+            ("", "/sys/fs/cgroup/unified/a"),
+        ];
+        assert_eq!(record.paths, paths.map(|(name, path)| (name.to_owned(), path.into())).into());
+        assert_eq!(record.unified_mount.to_str(), Some("/sys/fs/cgroup/unified"));
+        assert!(CgroupRecord::of_membership(&hierarchy, "3:memory:/other\n").is_err());
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_cgroup() {
+        let error = CgroupRecord::of_process(i32::MAX).unwrap_err();
+        assert_eq!(error.kind(), gantry_types::ErrorKind::NotFound);
+        CgroupRecord::of_process(std::process::id().cast_signed()).unwrap();
     }
 
     #[test]

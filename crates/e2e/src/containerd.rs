@@ -1,7 +1,8 @@
+use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use gantry_testkit::{Invocation, runtime_binary, until_within};
@@ -12,10 +13,12 @@ use crate::image::{IMAGE, image_archive};
 #[derive(Debug)]
 pub struct Containerd {
     dir: PathBuf,
+    /// Short: a socket's name has 108 bytes.
+    socket: PathBuf,
+    /// More directories for the programs that it executes.
+    path: Option<PathBuf>,
+    daemon: Mutex<Option<Child>>,
 }
-
-/// Short: a socket's name has 108 bytes.
-const SOCKET: &str = "/run/gt-ctd.sock";
 
 /// How long the daemon may take to answer for the first time, on a busy machine.
 const START: Duration = Duration::from_secs(90);
@@ -27,11 +30,16 @@ impl Containerd {
     /// When it does not start.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Containerd> = OnceLock::new();
-        SHARED.get_or_init(Self::start)
+        SHARED.get_or_init(|| Self::new("gt-ctd", None))
     }
 
-    fn start() -> Self {
+    /// One that is not shared, loaded with the image. It finds programs in `path` first.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn new(name: &str, path: Option<&Path>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let socket = PathBuf::from(format!("/run/{name}.sock"));
         let plugins = [
             "grpc.v1.cri",
             "snapshotter.v1.aufs",
@@ -41,36 +49,62 @@ impl Containerd {
         ];
         let disabled: Vec<String> = plugins.iter().map(|name| format!("\"io.containerd.{name}\"")).collect();
         let config = format!(
-            "version = 2\nroot = \"{0}/root\"\nstate = \"/run/gt-ctd\"\ndisabled_plugins = [{1}]\n\
-             [grpc]\naddress = \"{SOCKET}\"\n[ttrpc]\naddress = \"{SOCKET}.ttrpc\"\n",
+            "version = 2\nroot = \"{0}/root\"\nstate = \"/run/{name}\"\ndisabled_plugins = [{1}]\n\
+             [grpc]\naddress = \"{2}\"\n[ttrpc]\naddress = \"{2}.ttrpc\"\n",
             dir.display(),
-            disabled.join(", ")
+            disabled.join(", "),
+            socket.display()
         );
         fs::write(dir.join("config.toml"), config).expect("config.toml");
-        let log = || fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
+        let containerd = Self { dir, socket, path: path.map(Path::to_owned), daemon: Mutex::default() };
+        containerd.start();
+        containerd.ctr(["image", "import"]).arg(image_archive()).run().ok();
+        containerd
+    }
+
+    /// Starts the daemon, and waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn start(&self) {
+        let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
+        let mut command = Command::new("containerd");
+        if let Some(path) = &self.path {
+            let all = std::env::var("PATH").unwrap_or_default();
+            command.env("PATH", format!("{}:{all}", path.display()));
+        }
         // It ends with the pid namespace of the tests.
-        let mut daemon = Command::new("containerd")
+        let mut daemon = command
             .arg("--config")
-            .arg(dir.join("config.toml"))
+            .arg(self.dir.join("config.toml"))
             .stdin(Stdio::null())
             .stdout(log())
             .stderr(log())
             .spawn()
             .expect("containerd starts");
-        let containerd = Self { dir };
         until_within(START, "containerd to answer", || {
             if let Some(status) = daemon.try_wait().expect("the daemon is ours") {
-                panic!("containerd: {status}\n{}", containerd.log());
+                panic!("containerd: {status}\n{}", self.log());
             }
-            containerd.ctr(["version"]).run().status.success().then_some(())
+            self.ctr(["version"]).run().status.success().then_some(())
         });
-        containerd.ctr(["image", "import"]).arg(image_archive()).run().ok();
-        containerd
+        *self.daemon.lock().unwrap_or_else(PoisonError::into_inner) = Some(daemon);
+    }
+
+    /// Kills the daemon with SIGKILL. Its shims live on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        let daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut daemon = daemon.expect("a daemon that runs");
+        daemon.kill().expect("the daemon is ours");
+        daemon.wait().expect("the daemon is ours");
     }
 
     /// A command of `ctr`.
-    pub fn ctr<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        Invocation::new("ctr").args(["--address", SOCKET]).args(args)
+    pub fn ctr<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        Invocation::new("ctr").arg("--address").arg(&self.socket).args(args)
     }
 
     /// `ctr run` with the runtime under test; `options` come before the image, `args` are the container's name and
@@ -78,6 +112,19 @@ impl Containerd {
     pub fn run(&self, options: &[&str], args: &[&str]) -> Invocation {
         let call = self.ctr(["run", "--runc-root", "/run/gt-ctd-runc", "--runc-binary"]);
         call.arg(runtime_binary()).args(options).arg(IMAGE).args(args)
+    }
+
+    /// `ctr run` with a shim.
+    pub fn run_shim(&self, shim: &str, options: &[&str], args: &[&str]) -> Invocation {
+        self.ctr(["run", "--runtime", shim]).args(options).arg(IMAGE).args(args)
+    }
+
+    /// What `task ls` says of a container; nothing if it has no task.
+    pub fn status(&self, name: &str) -> String {
+        let output = self.ctr(["task", "ls"]).run().ok();
+        let lines = output.lines();
+        let row = lines.iter().find(|line| line.starts_with(&format!("{name} ")));
+        row.and_then(|row| row.rsplit(' ').next()).unwrap_or_default().to_owned()
     }
 
     /// The containers whose state the runtime still has.
@@ -90,5 +137,14 @@ impl Containerd {
     /// The daemon's log, for messages.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
     }
 }

@@ -25,8 +25,10 @@ use crate::seccomp::Program;
 use crate::state::ExecDefaults;
 
 /// How the process of a container is made, beyond its configuration.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Choices {
+    /// The root as a mount that is attached nowhere; otherwise it is the directory.
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) no_pivot: bool,
     pub(crate) no_new_keyring: bool,
     pub(crate) preserve_fds: u32,
@@ -89,12 +91,13 @@ pub(crate) fn container(
             "cannot set any additional groups in a user namespace that has a single one",
         ));
     }
+    let new_keyring = !choices.no_new_keyring;
     let exec = ExecDefaults {
         namespaces: own,
         user_namespace: own & NEWUSER != 0,
         pid_namespace: own & NEWPID != 0,
         traceable,
-        new_keyring: !choices.no_new_keyring,
+        new_keyring,
         personality: plan.personality,
     };
     let (rootfs_path, rootfs) = rootfs_plan(bundle, linux, &namespaces, choices, cgroups)?;
@@ -267,7 +270,15 @@ fn rootfs_plan(
     let default_propagation = rootfs::bind_propagation(root_propagation);
     let c_path = c_string(&path.to_string_lossy(), "root.path")?;
     let has_mount_namespace = own & NEWNS != 0;
-    let tree = if has_mount_namespace { open_root(&c_path, host_propagation)? } else { None };
+    let tree = match choices.root {
+        Some(tree) if has_mount_namespace => {
+            settle_tree(&tree, true, Some(host_propagation))
+                .map_err(Error::io("mount_setattr of the root"))?;
+            Some(tree)
+        }
+        _ if has_mount_namespace => open_root(&c_path, host_propagation)?,
+        _ => None,
+    };
     let own_maps = if namespaces.new & NEWUSER != 0 {
         (&namespaces.uid_map, &namespaces.gid_map)
     } else {

@@ -82,7 +82,10 @@ pub(crate) fn live_maker(record: &Record) -> Result<Option<OwnedFd>, Error> {
 }
 
 /// The start time of a process, in clock ticks since boot, whatever its state: proc_pid_stat(5), field 22.
-pub(crate) fn start_time(pid: i32) -> Result<u64, Errno> {
+///
+/// # Errors
+/// `ENOENT`, `ESRCH` when there is none.
+pub fn start_time(pid: i32) -> Result<u64, Errno> {
     stat_of(pid).map(|(_, start)| start)
 }
 

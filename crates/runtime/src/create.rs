@@ -24,6 +24,18 @@ use crate::rare::Rare;
 use crate::state::{Record, StateDir, Status};
 use crate::sync::Kind;
 
+/// Who gets the master of a process's terminal.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Console {
+    /// Whoever waits for the process in the foreground.
+    #[default]
+    Foreground,
+    /// A unix socket, by SCM_RIGHTS.
+    Socket(PathBuf),
+    /// The caller, from [`Created::console`].
+    Caller,
+}
+
 /// What a container is made from.
 #[derive(Debug, Clone, Default)]
 pub struct CreateRequest {
@@ -31,8 +43,8 @@ pub struct CreateRequest {
     pub bundle: PathBuf,
     /// A configuration in the place of the bundle's `config.json`.
     pub config: Option<PathBuf>,
-    /// The unix socket that gets the terminal's master.
-    pub console_socket: Option<PathBuf>,
+    /// Who gets the terminal's master.
+    pub console: Console,
     /// The unix socket that gets the process's pidfd.
     pub pidfd_socket: Option<PathBuf>,
     /// The file that gets the process's id.
@@ -56,6 +68,8 @@ pub struct Created {
     pub child: Child,
     /// The master of its terminal, where no socket took it.
     pub console: Option<OwnedFd>,
+    /// What is kept of it.
+    pub record: Record,
     /// Where it tells its readiness.
     pub(crate) notify: Option<crate::notify::Listener>,
 }
@@ -79,7 +93,23 @@ enum Until {
 /// # Privilege
 /// Root, or an ordinary user with a configuration for a user namespace. The process must be single-threaded.
 pub fn create(host: &Host, id: &ContainerId, request: &CreateRequest) -> Result<Created, Error> {
-    make(host, id, request, Until::Started)
+    let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    make(host, id, request, Until::Started, (bundle, None))
+}
+
+/// [`create()`] for a bundle that was read already. With `root`, a mount that is attached nowhere
+/// ([`crate::rootfs::tree`]), that is the root, and exists in the container's mount namespace alone.
+///
+/// # Errors
+/// As [`create()`].
+pub fn create_loaded(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    bundle: Bundle,
+    root: Option<OwnedFd>,
+) -> Result<Created, Error> {
+    make(host, id, request, Until::Started, (bundle, root))
 }
 
 /// Makes a container and starts it. In the `foreground` it is waited for.
@@ -93,14 +123,16 @@ pub fn run(
     foreground: Option<&Foreground>,
 ) -> Result<i32, Error> {
     let Some(foreground) = foreground else {
-        let created = make(host, id, request, Until::Now)?;
+        let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+        let created = make(host, id, request, Until::Now, (bundle, None))?;
         if let (Some(notify), Some(listener)) = (&request.notify_socket, &created.notify) {
             listener.forward_until_ready(notify, created.child.pid, created.child.pidfd.as_fd())?;
         }
         return Ok(0);
     };
     let waiting = foreground.prepare()?;
-    let created = make(host, id, request, Until::Attended)?;
+    let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+    let created = make(host, id, request, Until::Attended, (bundle, None))?;
     let notify = request.notify_socket.as_deref().zip(created.notify.as_ref());
     let status = waiting.wait(created.child, created.console, notify);
     if !foreground.keep {
@@ -109,17 +141,23 @@ pub fn run(
     status
 }
 
-fn make(host: &Host, id: &ContainerId, request: &CreateRequest, until: Until) -> Result<Created, Error> {
-    let mut bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
+fn make(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    until: Until,
+    (mut bundle, root): (Bundle, Option<OwnedFd>),
+) -> Result<Created, Error> {
     pass_sockets(&mut bundle.spec, request.listen_fds);
     let terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
-    check_console(terminal, request.console_socket.is_some(), until == Until::Attended)?;
+    check_console(terminal, &request.console, until == Until::Attended)?;
     if let (Some(process), Some(_)) = (&mut bundle.spec.process, &request.notify_socket) {
         crate::notify::add_to(process);
     }
     let hierarchy = Hierarchy::detect().map_err(gantry_cgroup::Error::from)?;
     let cgroup_spec = resolve(host, id, &bundle.spec, &hierarchy)?;
     let choices = Choices {
+        root,
         no_pivot: request.no_pivot,
         no_new_keyring: request.no_new_keyring,
         preserve_fds: request.preserve_fds + request.listen_fds,
@@ -156,8 +194,10 @@ fn pass_sockets(spec: &mut Spec, listen_fds: u32) {
 }
 
 /// A terminal needs somebody at its other end, and a socket for one needs nobody here.
-pub(crate) fn check_console(terminal: bool, socket: bool, attended: bool) -> Result<(), Error> {
+pub(crate) fn check_console(terminal: bool, console: &Console, attended: bool) -> Result<(), Error> {
+    let socket = matches!(console, Console::Socket(_));
     match (terminal, socket, attended) {
+        _ if *console == Console::Caller => Ok(()),
         (true, false, false) => Err(Error::config(
             "process.terminal",
             "cannot allocate tty if runc will detach without setting console socket",
@@ -227,7 +267,7 @@ impl Making<'_> {
     ) -> Result<Created, Error> {
         let Built { mut plan, listener, rootfs, exec, net_devices } = built;
         plan.leaves_binary = leaves_binary;
-        plan.process.relayed = self.request.console_socket.is_none();
+        plan.process.relayed = self.request.console == Console::Foreground;
         self.failpoint("state")?;
         let mut record = Record::new(self.id, self.bundle, rootfs, exec);
         // Whoever kills us from here on leaves a record of the cgroup, by which it can be removed.
@@ -300,7 +340,7 @@ impl Making<'_> {
         crate::delegate::give_below(&self.bundle.spec, &cgroup, pid)?;
         let child = self.finish(cgroup, conversation, &record)?;
         rare.keep();
-        Ok(Created { child, console, notify })
+        Ok(Created { child, console, record, notify })
     }
 
     /// The state is written before the process can run, and the process runs before anybody is told its id.
@@ -346,9 +386,9 @@ impl Making<'_> {
     /// Clones into the cgroup where the kernel does that, and beside it where it refuses.
     fn clone_into<'p>(&self, plan: &'p Plan, cgroup: &Cgroup) -> Result<(Conversation<'p>, Joined), Error> {
         if let Some(target) = cgroup.clone_target() {
-            return Ok((Conversation::begin(plan, Some(target))?, Joined::Unified));
+            return Ok((Conversation::begin(plan, Some(target), self.host.parent)?, Joined::Unified));
         }
-        Ok((Conversation::begin(plan, None)?, Joined::Nothing))
+        Ok((Conversation::begin(plan, None, self.host.parent)?, Joined::Nothing))
     }
 
     fn send_hook_states(
@@ -388,7 +428,7 @@ impl Answers for Answering<'_> {
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<(), Error> {
-        self.console = deliver_console(self.request.console_socket.as_deref(), master)?;
+        self.console = deliver_console(&self.request.console, master)?;
         Ok(())
     }
 
@@ -401,11 +441,8 @@ impl Answers for Answering<'_> {
 }
 
 /// Sends a terminal's master to a socket; without one the caller keeps it.
-pub(crate) fn deliver_console(
-    socket: Option<&std::path::Path>,
-    master: OwnedFd,
-) -> Result<Option<OwnedFd>, Error> {
-    let Some(path) = socket else { return Ok(Some(master)) };
+pub(crate) fn deliver_console(console: &Console, master: OwnedFd) -> Result<Option<OwnedFd>, Error> {
+    let Console::Socket(path) = console else { return Ok(Some(master)) };
     let named = |call: &str| Error::io(format!("console socket: {call} {}", path.display()));
     let socket = crate::listener::connect_unix(path).map_err(named("connect"))?;
     // The payload is the terminal's name, as runc has it.

@@ -12,9 +12,9 @@ use rustix::process::Pid;
 use crate::build::{self, Listener};
 use crate::config::{CONFIG_FILE, MAX_CONFIG_BYTES, read_limited};
 use crate::container::Container;
-use crate::create::{deliver_console, send_pidfd, write_pid_file};
+use crate::create::{Console, deliver_console, send_pidfd, write_pid_file};
 use crate::error::Error;
-use crate::foreground::Foreground;
+use crate::foreground::{Foreground, Waiting};
 use crate::host::Host;
 use crate::notice::step;
 use crate::parent::{Answers, Conversation};
@@ -32,8 +32,8 @@ const STOPPED: &str = "cannot exec in a stopped container";
 pub struct ExecRequest {
     /// The process. What it leaves out (capabilities, labels, limits) is as in the container's configuration.
     pub process: Process,
-    /// The unix socket that gets the terminal's master.
-    pub console_socket: Option<PathBuf>,
+    /// Who gets the terminal's master.
+    pub console: Console,
     /// The unix socket that gets the process's pidfd.
     pub pidfd_socket: Option<PathBuf>,
     /// The file that gets the process's id.
@@ -107,6 +107,28 @@ impl ExecTarget {
         request: &ExecRequest,
         foreground: Option<&Foreground>,
     ) -> Result<i32, Error> {
+        let (child, console, waiting) = self.make(host, request, foreground)?;
+        match waiting {
+            Some(waiting) => waiting.wait(child, console, None),
+            None => Ok(0),
+        }
+    }
+
+    /// Executes a process, and gives it back with the master of its terminal where no socket took that.
+    ///
+    /// # Errors
+    /// As [`ExecTarget::exec`].
+    pub fn spawn(&self, host: &Host, request: &ExecRequest) -> Result<(Child, Option<OwnedFd>), Error> {
+        let (child, console, _) = self.make(host, request, None)?;
+        Ok((child, console))
+    }
+
+    fn make(
+        &self,
+        host: &Host,
+        request: &ExecRequest,
+        foreground: Option<&Foreground>,
+    ) -> Result<(Child, Option<OwnedFd>, Option<Waiting>), Error> {
         if self.status == Status::Paused && !request.ignore_paused {
             let reason = "cannot exec in a paused container (use --ignore-paused to override)".into();
             return Err(Error::State { status: self.status, reason });
@@ -117,16 +139,13 @@ impl ExecTarget {
         let none = Linux::default();
         let linux = self.spec.linux.as_ref().unwrap_or(&none);
         let process = with_defaults(&request.process, self.spec.process.as_ref());
-        let socket = request.console_socket.is_some();
-        crate::create::check_console(process.terminal, socket, foreground.is_some())?;
+        crate::create::check_console(process.terminal, &request.console, foreground.is_some())?;
         let (mut plan, listener) = plan(host, &container.record, &pidfd, linux, &process, request)?;
         plan.leaves_binary = crate::protect::protect(&plan)?;
+        // Only now: a binary that is executed anew would inherit the blocked signals.
         let waiting = foreground.map(Foreground::prepare).transpose()?;
         let (child, console) = start(host, container, &plan, listener, request, (&process, linux))?;
-        match waiting {
-            Some(waiting) => waiting.wait(child, console, None),
-            None => Ok(0),
-        }
+        Ok((child, console, waiting))
     }
 }
 
@@ -166,7 +185,7 @@ fn plan(
     let (seccomp, listener) = build::seccomp(host, linux, &record.annotations)?;
     identity.seccomp = seccomp;
     identity.preserve_fds = request.preserve_fds;
-    identity.relayed = request.console_socket.is_none();
+    identity.relayed = request.console == Console::Foreground;
     identity.personality = record.exec.personality;
     identity.memory_policy = linux.memory_policy.as_ref().map(crate::sched::memory_policy).transpose()?;
     identity.keyring =
@@ -250,22 +269,22 @@ fn start(
     };
     let mut by_clone = target.is_some();
     let begun = match &target {
-        Some(target) => match Conversation::begin(plan, Some(target.as_fd())) {
+        Some(target) => match Conversation::begin(plan, Some(target.as_fd()), host.parent) {
             // The container has made cgroups below its own and enabled controllers in them.
             Err(Error::Init { errno: gantry_sys::Errno::BUSY, .. }) if sub.is_empty() => {
                 let leaf = cgroup.map(|cgroup| cgroup.init_target(init)).transpose()?;
-                Conversation::begin(plan, leaf.as_ref().map(AsFd::as_fd))
+                Conversation::begin(plan, leaf.as_ref().map(AsFd::as_fd), host.parent)
             }
             // Between cgroups that are no neighbours only systemd may move what an ordinary user has.
             Err(Error::Init { errno: gantry_sys::Errno::ACCESS | gantry_sys::Errno::PERM, .. })
                 if host.rootless =>
             {
                 by_clone = false;
-                Conversation::begin(plan, None)
+                Conversation::begin(plan, None, host.parent)
             }
             begun => begun,
         },
-        None => Conversation::begin(plan, None),
+        None => Conversation::begin(plan, None, host.parent),
     };
     let mut conversation = begun?;
     host.notices.debug(format_args!("{}", step::CLONED));
@@ -314,7 +333,7 @@ impl Answers for Answering<'_> {
     }
 
     fn console(&mut self, master: OwnedFd) -> Result<(), Error> {
-        self.console = deliver_console(self.request.console_socket.as_deref(), master)?;
+        self.console = deliver_console(&self.request.console, master)?;
         Ok(())
     }
 

@@ -5,10 +5,10 @@
 //! and write(2) are all that a seccomp filter in force may leave. Whoever unlinks `start` has the right to open the
 //! gate, so that of two start commands one wins; a dead process leaves no reader, and opening fails.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_sys::Errno;
-use rustix::fs::{FileType, Mode, OFlags, mknodat, openat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, mknodat, openat, unlinkat};
 
 use crate::error::Error;
 use crate::state::StateDir;
@@ -37,18 +37,24 @@ pub(crate) fn is_closed(dir: &StateDir) -> bool {
 }
 
 /// What opening the gate came to.
+#[derive(Debug)]
 pub(crate) enum Opened {
-    /// The program runs.
-    Running,
+    /// The process goes through.
+    Opening(Opening),
     /// Another start command was first.
     Lost,
     /// There is no process at the gate.
     Dead,
-    /// The process could not execute its program.
-    Failed(Message),
 }
 
-/// Lets the process through and waits until its program runs.
+/// A gate that was opened, and what the process says until its program runs.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    dir: OwnedFd,
+    result: OwnedFd,
+}
+
+/// Lets the process through.
 pub(crate) fn open(dir: &StateDir) -> Result<Opened, Error> {
     let failed = |call: &str, name: &str| Error::io(format!("{call} {}/{name}", dir.path().display()));
     let flags = OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOFOLLOW;
@@ -65,10 +71,28 @@ pub(crate) fn open(dir: &StateDir) -> Result<Opened, Error> {
         return Ok(Opened::Lost);
     }
     rustix::io::write(&start, b"s").map_err(failed("write", START))?;
-    rustix::fs::fcntl_setfl(&result, OFlags::empty()).map_err(failed("fcntl", RESULT))?;
-    let told = receive_plain(result.as_fd()).map_err(failed("read", RESULT))?;
-    dir.unlink(RESULT)?;
-    Ok(told.map_or(Opened::Running, Opened::Failed))
+    let dir = dir
+        .fd()
+        .try_clone_to_owned()
+        .map_err(|error| Error::io("duplicate the state directory")(crate::config::errno(&error)))?;
+    Ok(Opened::Opening(Opening { dir, result }))
+}
+
+impl Opening {
+    /// Readable when the program runs, or when it cannot.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.result.as_fd()
+    }
+
+    /// Waits until the program runs; or what kept it from that.
+    pub(crate) fn finish(self) -> Result<Option<Message>, Error> {
+        rustix::fs::fcntl_setfl(&self.result, OFlags::empty()).map_err(Error::io("fcntl of the gate"))?;
+        let told = receive_plain(self.result.as_fd()).map_err(Error::io("read the gate"))?;
+        match unlinkat(&self.dir, RESULT, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(told),
+            Err(errno) => Err(Error::io("unlink the gate")(errno)),
+        }
+    }
 }
 
 /// Waits at the gate, in the container's process.

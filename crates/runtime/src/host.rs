@@ -12,6 +12,16 @@ pub enum CgroupDriver {
     Disabled,
 }
 
+/// Whose children the processes of containers are, and so who reaps them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Parent {
+    /// The caller's.
+    #[default]
+    Caller,
+    /// The caller's parent's: the caller is a process for this one operation (clone(2), CLONE_PARENT).
+    CallersParent,
+}
+
 /// Where and how containers are kept on this host: what every operation is given.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -23,6 +33,8 @@ pub struct Host {
     pub rootless: bool,
     /// Whether the caller is in a user namespace of its own, where the host's devices are out of reach.
     pub in_user_namespace: bool,
+    /// Whose child a container's process becomes.
+    pub parent: Parent,
     /// Where warnings and steps are told.
     pub notices: crate::notice::Notices,
 }
@@ -37,6 +49,7 @@ impl Host {
             cgroup_driver: CgroupDriver::Fs,
             rootless,
             in_user_namespace,
+            parent: Parent::default(),
             notices: crate::notice::Notices::default(),
         }
     }

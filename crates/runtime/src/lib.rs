@@ -32,6 +32,7 @@ mod delete;
 mod error;
 mod exec;
 mod failpoint;
+mod features;
 mod foreground;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -54,6 +55,7 @@ mod plan;
 mod protect;
 mod rare;
 mod resctrl;
+pub mod rootfs;
 mod sched;
 pub mod seccomp;
 mod seccomp_profile;
@@ -63,20 +65,21 @@ mod sync;
 
 pub use checkpoint::{
     CgroupsMode, Continue, DumpOptions, ImageOptions, NetworkLock, PageServer, RestoreOptions, checkpoint,
-    restore,
+    respawn, restore,
 };
-pub use container::{Snapshot, list, processes, snapshot};
-pub use create::{CreateRequest, Created, create, run};
+pub use container::{Snapshot, list, processes, snapshot, start_time};
+pub use create::{Console, CreateRequest, Created, create, create_loaded, run};
 pub use delete::{Force, delete};
 pub use error::{Error, Failure};
 pub use exec::{ExecRequest, ExecTarget, exec};
+pub use features::{COMMIT, Features, VERSION, features};
 pub use foreground::{Foreground, Orphans};
-pub use host::{CgroupDriver, Host};
+pub use host::{CgroupDriver, Host, Parent};
 pub use kill::{Scope, freeze, kill, thaw, update, update_schemata};
 pub use mounts::{add_mounts, read_mounts, remove_mounts};
 pub use notice::{Notices, Severity};
 pub use plan::identity::CAPABILITIES;
 pub use plan::options::KNOWN_OPTIONS;
 pub use sched::{MEMORY_POLICY_FLAGS, MEMORY_POLICY_MODES};
-pub use start::start;
+pub use start::{Starting, begin_start, start};
 pub use state::{Record, Status, ids};

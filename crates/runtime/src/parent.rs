@@ -2,12 +2,14 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use gantry_sys::clone::{Child, CloneArgs, spawn};
+use gantry_sys::clone::{CLONE_PARENT, Child, CloneArgs, spawn};
 use gantry_sys::process::{self, Wait};
 use gantry_sys::{Errno, ns};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::error::Error;
+use crate::host::Parent;
 use crate::init::{self, Fault, Step};
 use crate::plan::Plan;
 use crate::plan::namespaces::NEWUSER;
@@ -22,6 +24,7 @@ pub(crate) struct Conversation<'a> {
     pub(crate) child: Child,
     socket: OwnedFd,
     plan: &'a Plan,
+    parent: Parent,
     armed: bool,
 }
 
@@ -37,15 +40,20 @@ pub(crate) trait Answers {
 
 impl<'a> Conversation<'a> {
     /// Clones the child. `cgroup` is where it is born, on cgroup v2.
-    pub(crate) fn begin(plan: &'a Plan, cgroup: Option<BorrowedFd<'_>>) -> Result<Self, Error> {
+    pub(crate) fn begin(
+        plan: &'a Plan,
+        cgroup: Option<BorrowedFd<'_>>,
+        parent: Parent,
+    ) -> Result<Self, Error> {
         let (socket, theirs) = crate::sync::pair().map_err(Error::io("socketpair"))?;
-        let args = CloneArgs { flags: plan.namespaces.clone_flags, cgroup };
+        let sibling = if parent == Parent::CallersParent { CLONE_PARENT } else { 0 };
+        let args = CloneArgs { flags: plan.namespaces.clone_flags | sibling, cgroup };
         let child = if plan.namespaces.intermediate {
-            clone_by_intermediate(plan, &args, &socket, theirs)?
+            clone_by_intermediate(plan, &args, &socket, theirs, parent)?
         } else {
             clone_directly(plan, &args, &socket, &theirs)?
         };
-        Ok(Conversation { child, socket, plan, armed: true })
+        Ok(Conversation { child, socket, plan, parent, armed: true })
     }
 
     /// Writes the maps of a new user namespace, and lets the child on.
@@ -174,11 +182,11 @@ impl<'a> Conversation<'a> {
     }
 
     fn died(&self) -> Result<(), Error> {
-        let how = match process::wait(Wait::Child(self.child.pidfd.as_fd())) {
-            Ok(Some((_, process::Exit::Signal(9)))) => {
+        let how = match await_end(self.child.pidfd.as_fd(), self.parent) {
+            Ok(Some(process::Exit::Signal(9))) => {
                 "killed; perhaps it ran out of memory: check the container's memory limit".to_owned()
             }
-            Ok(Some((_, exit))) => format!("ended with status {}", exit.status()),
+            Ok(Some(exit)) => format!("ended with status {}", exit.status()),
             _ => "ended".to_owned(),
         };
         Err(Error::Init { message: format!("container init {how}"), errno: Errno::CHILD })
@@ -189,7 +197,19 @@ impl Drop for Conversation<'_> {
     fn drop(&mut self) {
         if self.armed {
             let _ = process::pidfd_kill(self.child.pidfd.as_fd(), 9);
-            let _ = process::wait(Wait::Child(self.child.pidfd.as_fd()));
+            let _ = await_end(self.child.pidfd.as_fd(), self.parent);
+        }
+    }
+}
+
+/// Waits until a child has ended, and reaps it if it is ours; its status is known to whoever reaps it.
+fn await_end(child: BorrowedFd<'_>, parent: Parent) -> Result<Option<process::Exit>, Errno> {
+    match parent {
+        Parent::Caller => Ok(process::wait(Wait::Child(child))?.map(|(_, exit)| exit)),
+        Parent::CallersParent => {
+            let mut fds = [PollFd::new(&child, PollFlags::IN)];
+            rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+            Ok(None)
         }
     }
 }
@@ -236,6 +256,7 @@ fn clone_by_intermediate(
     args: &CloneArgs<'_>,
     socket: &OwnedFd,
     theirs: OwnedFd,
+    parent: Parent,
 ) -> Result<Child, Error> {
     // The intermediate process of exec is born in the cgroup, and its child where that is: whoever may be traced from
     // inside must not even have the cgroup's directory (CVE-2016-9962), and from inside a user namespace there is no way
@@ -246,13 +267,13 @@ fn clone_by_intermediate(
         process::abandon(socket.as_fd());
         init::run_intermediate(plan, theirs.as_fd(), &args)
     };
-    let intermediate = spawn(&CloneArgs { flags: 0, cgroup: first }, child).map_err(|errno| Error::Init {
-        message: format!("clone3: {}", crate::error::Failure(errno)),
-        errno,
-    })?;
+    let intermediate =
+        spawn(&CloneArgs { flags: args.flags & CLONE_PARENT, cgroup: first }, child).map_err(|errno| {
+            Error::Init { message: format!("clone3: {}", crate::error::Failure(errno)), errno }
+        })?;
     drop(theirs);
     let received = receive(socket.as_fd()).map_err(Error::io("receive from the intermediate process"));
-    process::wait(Wait::Child(intermediate.pidfd.as_fd())).map_err(Error::io("waitid"))?;
+    await_end(intermediate.pidfd.as_fd(), parent).map_err(Error::io("waitid"))?;
     match received? {
         Some((message, Some(pidfd))) if message.kind == Kind::Spawned => {
             Ok(Child { pid: message.index as i32, pidfd })

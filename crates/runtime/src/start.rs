@@ -1,6 +1,6 @@
 //! start.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use gantry_types::ContainerId;
@@ -8,11 +8,11 @@ use gantry_types::ContainerId;
 use crate::container::Container;
 use crate::delete::Force;
 use crate::error::Error;
-use crate::gate::{self, Opened};
+use crate::gate::{self, Opened, Opening};
 use crate::host::Host;
 use crate::init::{self, Fault, Step};
 use crate::notify::Listener;
-use crate::state::Status;
+use crate::state::{StateDir, Status};
 
 /// Lets a created container's process execute its program, and waits until it has.
 ///
@@ -30,16 +30,7 @@ pub fn start(host: &Host, id: &ContainerId, notify_socket: Option<&Path>) -> Res
     let directory = crate::notify::directory(host, id);
     let notify = notify_socket.filter(|_| directory.is_dir());
     let listener = notify.map(|_| Listener::bind(&directory)).transpose()?;
-    match gate::open(&container.dir)? {
-        Opened::Running => {}
-        Opened::Lost => return Err(refuse(Status::Running)),
-        Opened::Dead => return Err(refuse(Status::Stopped)),
-        Opened::Failed(message) => {
-            let step = Step::from_number(message.step).unwrap_or(Step::Sync);
-            let fault = Fault { step, index: message.index, errno: message.errno() };
-            return Err(init::words::error(fault, None, String::new()));
-        }
-    }
+    open_gate(&container.dir)?.finish()?;
     let record = &container.record;
     if let Err(cause) = crate::hook::run_all(&record.poststart, "poststart", record, Status::Running) {
         // runtime.md, Lifecycle: the container is stopped, and the life cycle goes on where it is destroyed.
@@ -56,6 +47,49 @@ pub fn start(host: &Host, id: &ContainerId, notify_socket: Option<&Path>) -> Res
         }
     }
     Ok(())
+}
+
+/// A container's process on its way from the gate to its program.
+#[derive(Debug)]
+pub struct Starting(Opening);
+
+impl Starting {
+    /// The descriptor that becomes readable when the program runs or cannot.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.0.fd()
+    }
+
+    /// Waits until the program runs.
+    ///
+    /// # Errors
+    /// What the program's execve(2) or a hook of the container's gives.
+    pub fn finish(self) -> Result<(), Error> {
+        match self.0.finish()? {
+            None => Ok(()),
+            Some(message) => {
+                let step = Step::from_number(message.step).unwrap_or(Step::Sync);
+                let fault = Fault { step, index: message.index, errno: message.errno() };
+                Err(init::words::error(fault, None, String::new()))
+            }
+        }
+    }
+}
+
+/// Lets a created container's process execute its program, without waiting, and without what the container's record says:
+/// poststart hooks and its state are the caller's to know.
+///
+/// # Errors
+/// NotFound; FailedPrecondition unless the container's process waits for it.
+pub fn begin_start(host: &Host, id: &ContainerId) -> Result<Starting, Error> {
+    open_gate(&StateDir::open(host, id)?)
+}
+
+fn open_gate(dir: &StateDir) -> Result<Starting, Error> {
+    match gate::open(dir)? {
+        Opened::Opening(opening) => Ok(Starting(opening)),
+        Opened::Lost => Err(refuse(Status::Running)),
+        Opened::Dead => Err(refuse(Status::Stopped)),
+    }
 }
 
 fn refuse(status: Status) -> Error {

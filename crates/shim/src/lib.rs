@@ -1,4 +1,35 @@
-//! The shim's parts: `docs/design/0004-shim.md` is the protocol of record.
+//! The shim: a pod's parent. It serves containerd's Task API over ttrpc, keeps standard streams and exit statuses, and makes
+//! containers with the linked runtime, or drives an external one.
+//!
+//! Called by `containerd-shim-gantry-v2` alone. It starts no thread, runs no asynchronous runtime, and its event loop
+//! ([`pod`]) makes no call that may wait; what may is done in forked workers ([`worker`], [`work`]). Protocols and files are those
+//! of docs/design/0004-shim.md; the binary's contract is containerd's (core/runtime/v2/README.md at v2.1).
+//!
+//! ```text
+//!   invocation ─► start ─► place, bootstrap ─fork─► pod ─fork─► worker: work
+//!             └─► delete, info
+//! ```
 #![forbid(unsafe_code)]
 
+mod bootstrap;
+mod delete;
+pub mod events;
+mod failure;
+mod info;
+mod invocation;
+mod log;
+mod metrics;
+mod options;
+mod place;
+mod pod;
+mod start;
+mod stdio;
 pub mod streams;
+mod work;
+mod worker;
+
+pub use delete::delete;
+pub use failure::Failure;
+pub use info::{RUNTIME_NAME, info, version};
+pub use invocation::{Action, Invocation};
+pub use start::start;

@@ -20,6 +20,8 @@ pub mod net;
 pub mod netlink;
 pub mod ns;
 pub mod path;
+#[cfg(target_arch = "x86_64")]
+pub mod pause;
 pub mod process;
 pub mod sched;
 pub mod seal;

@@ -297,3 +297,40 @@ pub fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Errno> {
     })
     .map(drop)
 }
+
+/// How the process of a pidfd has ended, for whoever is not its parent: PIDFD_GET_INFO of ioctl_pidfd(2) with
+/// `PIDFD_INFO_EXIT`, Linux 6.15; only once its parent has reaped it.
+///
+/// # Errors
+/// `ENOTTY`, `EINVAL` before that kernel; `ESRCH` where nothing is known.
+pub fn exit_of(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, Errno> {
+    /// `struct pidfd_info` in its first version.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroupid: u64,
+        pid: u32,
+        tgid: u32,
+        ppid: u32,
+        ids: [u32; 8],
+        exit_code: i32,
+    }
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    // _IOWR(0xff, 11, struct pidfd_info)
+    const PIDFD_GET_INFO: libc::c_ulong =
+        3 << 30 | (size_of::<Info>() as libc::c_ulong) << 16 | 0xff << 8 | 11;
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    // SAFETY: the kernel reads and writes at most the size that the request's number has, of a live structure.
+    check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) }.into())?;
+    if info.mask & PIDFD_INFO_EXIT == 0 {
+        return Ok(None);
+    }
+    let status = info.exit_code;
+    let signaled = libc::WIFSIGNALED(status);
+    Ok(Some(if signaled {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }))
+}

@@ -58,6 +58,11 @@ pub fn runtime_binary() -> PathBuf {
     built_binary("GANTRY_RUNTIME", "gantry-runtime")
 }
 
+/// The shim under test: the one that `GANTRY_SHIM` names, or the workspace's own.
+pub fn shim_binary() -> PathBuf {
+    built_binary("GANTRY_SHIM", "containerd-shim-gantry-v2")
+}
+
 /// A runtime with a state directory of its own. On drop it checks that no container is left in it.
 #[derive(Debug)]
 pub struct Runtime {

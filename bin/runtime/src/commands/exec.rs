@@ -87,7 +87,7 @@ fn exec(call: &Invocation<'_>) -> Result<u8, Failure> {
     check(&process)?;
     let request = ExecRequest {
         process,
-        console_socket: args.text("console-socket").map(PathBuf::from),
+        console: crate::engine::console(args),
         pidfd_socket: args.text("pidfd-socket").map(PathBuf::from),
         pid_file: pid_file(args)?,
         preserve_fds: preserve_fds(args, 0)?,

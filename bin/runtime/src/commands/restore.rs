@@ -55,7 +55,7 @@ fn run(call: &Invocation<'_>) -> Result<u8, Failure> {
     };
     let request = CreateRequest {
         bundle: PathBuf::from(args.text("bundle").unwrap_or(".")),
-        console_socket: args.text("console-socket").map(PathBuf::from),
+        console: crate::engine::console(args),
         pid_file: pid_file(args)?,
         no_pivot: args.switch("no-pivot"),
         ..CreateRequest::default()

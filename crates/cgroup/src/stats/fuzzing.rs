@@ -9,4 +9,6 @@ pub fn statistics(text: &str) {
     let _ = parse::psi(text);
     let _ = parse::blkio(text);
     let _ = parse::io_stat(text);
+    let _ = parse::rdma(text);
+    let _ = parse::table(text);
 }

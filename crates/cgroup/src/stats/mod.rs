@@ -53,6 +53,12 @@ impl Source<'_> {
     fn number(&self, file: &str) -> Result<Option<u64>, Error> {
         self.parsed(file, parse::number)
     }
+
+    /// The files are the same in both versions.
+    fn rdma(&self) -> Result<Rdma, Error> {
+        let entries = |file| Ok::<_, Error>(self.parsed(file, parse::rdma)?.unwrap_or_default());
+        Ok(Rdma { current: entries("rdma.current")?, limit: entries("rdma.max")? })
+    }
 }
 
 /// The sizes of huge pages that the kernel has, as they stand in file names.

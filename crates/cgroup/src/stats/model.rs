@@ -24,6 +24,9 @@ pub struct Stats {
     pub intel_rdt: serde_json::Map<String, serde_json::Value>,
     /// Interfaces; filled by whoever knows the network.
     pub network_interfaces: Option<Vec<NetworkInterface>>,
+    /// RDMA devices; runc does not tell of them.
+    #[serde(skip)]
+    pub rdma: Rdma,
 }
 
 /// CPU time.
@@ -72,6 +75,12 @@ pub struct Throttling {
     /// Nanoseconds.
     #[serde(skip_serializing_if = "is_default")]
     pub throttled_time: u64,
+    /// Periods in which more than the quota was used; only of cgroup v2.
+    #[serde(skip)]
+    pub bursts: u64,
+    /// Nanoseconds.
+    #[serde(skip)]
+    pub burst_time: u64,
 }
 
 /// The cpuset controller of cgroup v1.
@@ -114,6 +123,12 @@ pub struct Memory {
     /// Pressure.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Psi>,
+    /// Swap alone; only of cgroup v2.
+    #[serde(skip)]
+    pub swap_alone: MemoryEntry,
+    /// `memory.oom_control` of cgroup v1, `memory.events` of v2.
+    #[serde(skip)]
+    pub events: BTreeMap<String, u64>,
 }
 
 /// One kind of memory, in bytes.
@@ -195,6 +210,29 @@ pub struct Hugetlb {
     pub max: u64,
     /// How often the limit was hit.
     pub failcnt: u64,
+    /// The same of pages in use alone, without those that are only reserved.
+    #[serde(skip)]
+    pub in_use: MemoryEntry,
+}
+
+/// RDMA devices.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rdma {
+    /// What is in use.
+    pub current: Vec<RdmaEntry>,
+    /// What may be; the largest number is no limit.
+    pub limit: Vec<RdmaEntry>,
+}
+
+/// Resources of one RDMA device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RdmaEntry {
+    /// The device.
+    pub device: String,
+    /// Handles.
+    pub hca_handles: u32,
+    /// Objects.
+    pub hca_objects: u32,
 }
 
 /// Pressure stall information.

@@ -1,6 +1,8 @@
 //! The formats of the kernel's statistics.
 
-use super::model::{Blkio, BlkioEntry, Psi, PsiData};
+use std::collections::BTreeMap;
+
+use super::model::{Blkio, BlkioEntry, Psi, PsiData, RdmaEntry};
 
 /// One number, or `max`. Some counters of memory are negative for a moment, which counts as nothing.
 pub(super) fn number(text: &str) -> Option<u64> {
@@ -20,6 +22,35 @@ pub(super) fn key_values(text: &str, mut each: impl FnMut(&str, u64)) -> Option<
         each(key, number(value)?);
     }
     Some(())
+}
+
+/// Lines of `key number`, as a table.
+pub(super) fn table(text: &str) -> Option<BTreeMap<String, u64>> {
+    let mut out = BTreeMap::new();
+    key_values(text, |key, value| {
+        out.insert(key.to_owned(), value);
+    })?;
+    Some(out)
+}
+
+/// Lines of `mlx4_0 hca_handle=2 hca_object=max`.
+pub(super) fn rdma(text: &str) -> Option<Vec<RdmaEntry>> {
+    text.lines().filter(|line| !line.is_empty()).map(rdma_device).collect()
+}
+
+fn rdma_device(line: &str) -> Option<RdmaEntry> {
+    let mut words = line.split_ascii_whitespace();
+    let mut entry = RdmaEntry { device: words.next()?.to_owned(), ..RdmaEntry::default() };
+    for word in words {
+        let (key, value) = word.split_once('=')?;
+        let value = if value == "max" { u32::MAX } else { value.parse().ok()? };
+        match key {
+            "hca_handle" => entry.hca_handles = value,
+            "hca_object" => entry.hca_objects = value,
+            _ => {}
+        }
+    }
+    Some(entry)
 }
 
 /// Numbers with spaces between them.
@@ -128,6 +159,19 @@ mod tests {
         }
         assert_eq!(numbers("1 22 \n3\n"), Some(vec![1, 22, 3]));
         assert_eq!(numbers("1 a"), None);
+    }
+
+    #[test]
+    fn rdma_devices_are_read() {
+        let read = rdma("mlx4_0 hca_handle=2 hca_object=max\nocrdma1 hca_handle=1 hca_object=5\n").unwrap();
+        let entry = |device: &str, hca_handles, hca_objects| RdmaEntry {
+            device: device.into(),
+            hca_handles,
+            hca_objects,
+        };
+        assert_eq!(read, [entry("mlx4_0", 2, u32::MAX), entry("ocrdma1", 1, 5)]);
+        assert_eq!(rdma(""), Some(Vec::new()));
+        assert!(rdma("mlx4_0 hca_handle").is_none() && rdma("mlx4_0 hca_handle=-1").is_none());
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub(super) fn read(cgroup: &Cgroup) -> Result<Stats, Error> {
             }
         }
     }
+    if let Some(source) = source(Controller::Rdma) {
+        stats.rdma = source.rdma()?;
+    }
     Ok(stats)
 }
 
@@ -105,12 +108,9 @@ fn cpuset(source: &Source<'_>) -> Result<Cpuset, Error> {
 }
 
 fn memory(source: &Source<'_>) -> Result<Memory, Error> {
-    let mut memory = Memory::default();
-    source.parsed("memory.stat", |text| {
-        parse::key_values(text, |key, value| {
-            memory.raw.insert(key.to_owned(), value);
-        })
-    })?;
+    let table = |file| Ok::<_, Error>(source.parsed(file, parse::table)?.unwrap_or_default());
+    let mut memory =
+        Memory { raw: table("memory.stat")?, events: table("memory.oom_control")?, ..Memory::default() };
     memory.cache = memory.raw.get("cache").copied().unwrap_or(0);
     memory.usage = entry(source, "memory")?;
     memory.swap = entry(source, "memory.memsw")?;
@@ -188,12 +188,14 @@ fn blkio(source: &Source<'_>) -> Result<Blkio, Error> {
 }
 
 fn huge_pages(source: &Source<'_>, size: &str) -> Result<Option<Hugetlb>, Error> {
-    for prefix in [format!("hugetlb.{size}.rsvd"), format!("hugetlb.{size}")] {
-        if let Some(usage) = source.number(&format!("{prefix}.usage_in_bytes"))? {
-            let max = source.number(&format!("{prefix}.max_usage_in_bytes"))?.unwrap_or(0);
-            let failcnt = source.number(&format!("{prefix}.failcnt"))?.unwrap_or(0);
-            return Ok(Some(Hugetlb { usage, max, failcnt }));
-        }
-    }
-    Ok(None)
+    let name = format!("hugetlb.{size}");
+    // Reservations are counted from Linux 5.7 on.
+    let reserved = format!("{name}.rsvd");
+    let told = match source.number(&format!("{reserved}.usage_in_bytes"))? {
+        Some(_) => entry(source, &reserved)?,
+        None if source.number(&format!("{name}.usage_in_bytes"))?.is_none() => return Ok(None),
+        None => entry(source, &name)?,
+    };
+    let in_use = entry(source, &name)?;
+    Ok(Some(Hugetlb { usage: told.usage, max: told.max, failcnt: told.failcnt, in_use }))
 }

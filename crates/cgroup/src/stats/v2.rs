@@ -30,6 +30,7 @@ pub(super) fn read(cgroup: &Cgroup) -> Result<Stats, Error> {
             }
         }
     }
+    stats.rdma = source.rdma()?;
     Ok(stats)
 }
 
@@ -42,6 +43,8 @@ fn cpu(source: &Source<'_>) -> Result<Cpu, Error> {
             "system_usec" => cpu.usage.kernel = value.saturating_mul(NANOSECONDS),
             "nr_periods" => cpu.throttling.periods = value,
             "nr_throttled" => cpu.throttling.throttled_periods = value,
+            "nr_bursts" => cpu.throttling.bursts = value,
+            "burst_usec" => cpu.throttling.burst_time = value.saturating_mul(NANOSECONDS),
             "throttled_usec" => cpu.throttling.throttled_time = value.saturating_mul(NANOSECONDS),
             _ => {}
         })
@@ -61,12 +64,13 @@ fn pids(source: &Source<'_>) -> Result<Pids, Error> {
 }
 
 fn memory(source: &Source<'_>) -> Result<Memory, Error> {
-    let mut memory = Memory { psi: source.parsed("memory.pressure", parse::psi)?, ..Memory::default() };
-    source.parsed("memory.stat", |text| {
-        parse::key_values(text, |key, value| {
-            memory.raw.insert(key.to_owned(), value);
-        })
-    })?;
+    let table = |file| Ok::<_, Error>(source.parsed(file, parse::table)?.unwrap_or_default());
+    let mut memory = Memory {
+        psi: source.parsed("memory.pressure", parse::psi)?,
+        raw: table("memory.stat")?,
+        events: table("memory.events")?,
+        ..Memory::default()
+    };
     memory.cache = memory.raw.get("file").copied().unwrap_or(0);
     memory.usage = entry(source, "memory")?;
     let swap = entry(source, "memory.swap")?;
@@ -80,6 +84,7 @@ fn memory(source: &Source<'_>) -> Result<Memory, Error> {
         max: 0,
         failcnt: 0,
     };
+    memory.swap_alone = swap;
     Ok(memory)
 }
 
@@ -95,11 +100,10 @@ fn entry(source: &Source<'_>, name: &str) -> Result<MemoryEntry, Error> {
 }
 
 fn huge_pages(source: &Source<'_>, size: &str) -> Result<Option<Hugetlb>, Error> {
-    let mut usage = source.number(&format!("hugetlb.{size}.rsvd.current"))?;
-    if usage.is_none() {
-        usage = source.number(&format!("hugetlb.{size}.current"))?;
-    }
-    let Some(usage) = usage else { return Ok(None) };
+    let reserved = source.number(&format!("hugetlb.{size}.rsvd.current"))?;
+    let current = source.number(&format!("hugetlb.{size}.current"))?;
+    let Some(usage) = reserved.or(current) else { return Ok(None) };
+    let mut in_use = entry(source, &format!("hugetlb.{size}"))?;
     let mut failcnt = 0;
     source.parsed(&format!("hugetlb.{size}.events"), |text| {
         parse::key_values(text, |key, value| {
@@ -108,5 +112,6 @@ fn huge_pages(source: &Source<'_>, size: &str) -> Result<Option<Hugetlb>, Error>
             }
         })
     })?;
-    Ok(Some(Hugetlb { usage, max: 0, failcnt }))
+    in_use.failcnt = failcnt;
+    Ok(Some(Hugetlb { usage, max: 0, failcnt, in_use }))
 }

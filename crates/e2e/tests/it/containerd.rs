@@ -8,13 +8,6 @@ use crate::in_terminal;
 /// A command that ends with status 3 at SIGTERM.
 const TRAP: &str = "trap 'exit 3' TERM; while :; do sleep 0.05; done";
 
-fn status(containerd: &Containerd, name: &str) -> String {
-    let output = containerd.ctr(["task", "ls"]).run().ok();
-    let lines = output.lines();
-    let row = lines.iter().find(|line| line.starts_with(&format!("{name} ")));
-    row.map_or_else(String::new, |row| row.rsplit(' ').next().unwrap().to_owned())
-}
-
 #[test]
 fn run_prints_and_returns_the_exit_code() {
     require_engine!("containerd");
@@ -105,7 +98,7 @@ fn exec_pause_kill_and_delete() {
     require_engine!("containerd");
     let containerd = Containerd::shared();
     containerd.run(&["--detach"], &["life1", "sh", "-c", TRAP]).run().ok();
-    assert_eq!(status(containerd, "life1"), "RUNNING");
+    assert_eq!(containerd.status("life1"), "RUNNING");
     let exec = |id: &str, options: &[&str], args: &[&str]| {
         containerd.ctr(["task", "exec", "--exec-id", id]).args(options).arg("life1").args(args)
     };
@@ -117,11 +110,11 @@ fn exec_pause_kill_and_delete() {
     assert!(containerd.ctr(["task", "ps", "life1"]).run().ok().lines().len() >= 2);
     assert!(containerd.ctr(["task", "metrics", "life1"]).run().ok().stdout.contains("memory"));
     containerd.ctr(["task", "pause", "life1"]).run().ok();
-    assert_eq!(status(containerd, "life1"), "PAUSED");
+    assert_eq!(containerd.status("life1"), "PAUSED");
     containerd.ctr(["task", "resume", "life1"]).run().ok();
-    assert_eq!(status(containerd, "life1"), "RUNNING");
+    assert_eq!(containerd.status("life1"), "RUNNING");
     containerd.ctr(["task", "kill", "--signal", "SIGTERM", "life1"]).run().ok();
-    until_true("the task to stop", || status(containerd, "life1") == "STOPPED");
+    until_true("the task to stop", || containerd.status("life1") == "STOPPED");
     containerd.ctr(["task", "rm", "life1"]).run().says("exit code 3");
     containerd.ctr(["container", "rm", "life1"]).run().ok();
     until_true("the state to go", || !containerd.leftovers().contains(&"life1".to_owned()));
@@ -133,7 +126,7 @@ fn kill_all_ends_every_process() {
     let containerd = Containerd::shared();
     containerd.run(&["--detach"], &["all1", "sh", "-c", "sleep 1000 & sleep 1000"]).run().ok();
     containerd.ctr(["task", "kill", "--all", "--signal", "SIGKILL", "all1"]).run().ok();
-    until_true("the task to stop", || status(containerd, "all1") == "STOPPED");
+    until_true("the task to stop", || containerd.status("all1") == "STOPPED");
     containerd.ctr(["task", "rm", "all1"]).run().says("exit code 137");
     containerd.ctr(["container", "rm", "all1"]).run().ok();
 }

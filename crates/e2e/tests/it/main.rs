@@ -9,6 +9,7 @@ mod conmon;
 mod containerd;
 mod docker;
 mod podman;
+mod shim;
 
 use gantry_testkit::{Invocation, Output, Terminal};
 

@@ -28,7 +28,7 @@ pub use dump::checkpoint;
 pub use options::{
     CgroupsMode, Continue, DumpOptions, ImageOptions, NetworkLock, PageServer, RestoreOptions,
 };
-pub use restore::restore;
+pub use restore::{respawn, restore};
 
 /// The names of the standard streams of the first process, among the images.
 const DESCRIPTORS_FILE: &str = "descriptors.json";

@@ -18,7 +18,7 @@ use super::{DESCRIPTORS_FILE, mounts};
 use crate::build::{self, Built, Choices};
 use crate::config::Bundle;
 use crate::create::{
-    CreateRequest, cgroup_features, check_console, deliver_console, resolve, write_pid_file,
+    CreateRequest, Created, cgroup_features, check_console, deliver_console, resolve, write_pid_file,
 };
 use crate::error::Error;
 use crate::foreground::Foreground;
@@ -42,31 +42,52 @@ pub fn restore(
     options: &RestoreOptions,
     foreground: Option<&Foreground>,
 ) -> Result<i32, Error> {
+    let created = make(host, id, request, options, foreground.is_some())?;
+    // Only now: criu would inherit the blocked signals.
+    let Some(foreground) = foreground else { return Ok(0) };
+    let status = foreground.prepare()?.wait(created.child, created.console, None);
+    if !foreground.keep {
+        crate::delete::delete(host, id, crate::delete::Force::Yes)?;
+    }
+    status
+}
+
+/// Makes a container from images, running, and gives it back. Its process is a child of the caller's.
+///
+/// # Errors
+/// As [`restore`].
+pub fn respawn(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    options: &RestoreOptions,
+) -> Result<Created, Error> {
+    make(host, id, request, options, false)
+}
+
+fn make(
+    host: &Host,
+    id: &ContainerId,
+    request: &CreateRequest,
+    options: &RestoreOptions,
+    attended: bool,
+) -> Result<Created, Error> {
     let bundle = Bundle::load(&request.bundle, request.config.as_deref())?;
     let terminal = bundle.spec.process.as_ref().is_some_and(|process| process.terminal);
-    check_console(terminal, request.console_socket.is_some(), foreground.is_some())?;
+    check_console(terminal, &request.console, attended)?;
     let hierarchy = Hierarchy::detect().map_err(gantry_cgroup::Error::from)?;
     let cgroup_spec = resolve(host, id, &bundle.spec, &hierarchy)?;
     let choices = Choices { no_pivot: request.no_pivot, ..Choices::default() };
     let built = build::container(host, id.as_str(), &bundle, choices, (&hierarchy, &cgroup_spec))?;
     let dir = StateDir::create(host, id)?;
     let restoring = Restoring { host, id, request, options, bundle: &bundle, dir: &dir };
-    let (child, console) = match restoring.run(&built, &cgroup_spec) {
-        Ok(restored) => restored,
-        Err(cause) => {
-            return Err(match dir.remove() {
-                Ok(()) => cause,
-                Err(cleanup) => Error::Cleanup { cause: Box::new(cause), cleanup: Box::new(cleanup) },
-            });
-        }
-    };
-    // Only now: criu would inherit the blocked signals.
-    let Some(foreground) = foreground else { return Ok(0) };
-    let status = foreground.prepare()?.wait(child, console, None);
-    if !foreground.keep {
-        crate::delete::delete(host, id, crate::delete::Force::Yes)?;
+    match restoring.run(&built, &cgroup_spec) {
+        Ok(restored) => Ok(restored),
+        Err(cause) => Err(match dir.remove() {
+            Ok(()) => cause,
+            Err(cleanup) => Error::Cleanup { cause: Box::new(cause), cleanup: Box::new(cleanup) },
+        }),
     }
-    status
 }
 
 struct Restoring<'a> {
@@ -79,7 +100,7 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    fn run(&self, built: &Built, cgroup_spec: &CgroupSpec) -> Result<(Child, Option<OwnedFd>), Error> {
+    fn run(&self, built: &Built, cgroup_spec: &CgroupSpec) -> Result<Created, Error> {
         let plan =
             built.plan.rootfs.as_ref().ok_or_else(|| Error::config("root", "a container needs a root"))?;
         let mut record = Record::new(self.id, self.bundle, built.rootfs.clone(), built.exec.clone());
@@ -104,7 +125,8 @@ impl Restoring<'_> {
         self.tell_mounts(&mut options, &mut root, plan, record.exec.namespaces)?;
         let inherited = join_namespaces(&mut options, &self.bundle.spec)?;
         self.tell_descriptors(&mut options)?;
-        self.restore(options, &inherited, &mut record, cgroup_spec)
+        let (child, console) = self.restore(options, &inherited, &mut record, cgroup_spec)?;
+        Ok(Created { child, console, record, notify: None })
     }
 
     fn tell_mounts(
@@ -182,7 +204,7 @@ impl Restoring<'_> {
             }
             "orphan-pts-master" => {
                 let Some(master) = notice.fd else { return Ok(()) };
-                seen.console = deliver_console(self.request.console_socket.as_deref(), master)?;
+                seen.console = deliver_console(&self.request.console, master)?;
                 Ok(())
             }
             _ => Ok(()),

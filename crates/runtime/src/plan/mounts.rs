@@ -25,7 +25,7 @@ use crate::error::Error;
 /// How many mounts a configuration may have; the kernel's own limit is 100,000 a namespace.
 pub(crate) const MAX_MOUNTS: usize = 65_536;
 /// The longest value that fsconfig(2) takes.
-const MAX_PARAMETER: usize = 255;
+pub(crate) const MAX_PARAMETER: usize = 255;
 /// The longest option string that mount(2) takes: a page, with its end.
 const MAX_DATA: usize = 4095;
 
@@ -405,9 +405,10 @@ fn file_system(
 }
 
 /// Flags of the super block that have a name for fsconfig(2).
-const KNOWN_SUPER: u64 = 16 | 64 | 128 | 1 << 25;
+pub(crate) const KNOWN_SUPER: u64 = 16 | 64 | 128 | 1 << 25;
 
-fn parameters(data: &[String], field: &str) -> Result<Vec<Parameter>, Error> {
+/// Options as parameters of fsconfig(2).
+pub(crate) fn parameters(data: &[String], field: &str) -> Result<Vec<Parameter>, Error> {
     data.iter()
         .flat_map(|item| item.split(','))
         .filter(|item| !item.is_empty())
@@ -422,7 +423,7 @@ fn parameters(data: &[String], field: &str) -> Result<Vec<Parameter>, Error> {
 }
 
 /// Layers are split at the colons that no backslash precedes, as overlayfs does.
-fn overlay(data: &[String], field: &str) -> Result<MountKind, Error> {
+pub(crate) fn overlay(data: &[String], field: &str) -> Result<MountKind, Error> {
     let joined = data.join(",");
     let mut lower = Vec::new();
     let mut rest = Vec::new();

@@ -1,8 +1,10 @@
 //! One stream of output: from a pipe or a terminal's master to a FIFO, a log and attached clients.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+use gantry_sys::path::FdPath;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, read, write};
 use rustix::pipe::{SpliceFlags, fcntl_setpipe_size, splice};
 
@@ -38,6 +40,8 @@ pub(super) struct Output {
     source: Option<Watched>,
     terminal: bool,
     fifo: Option<Watched>,
+    /// The FIFO for reading, after the end.
+    kept: Option<OwnedFd>,
     /// What was read for the FIFO and did not fit.
     pending: Queue,
     /// Whether the last read was of as much as there can be.
@@ -67,6 +71,7 @@ impl Output {
             source: source.map(|fd| place.watch(fd, Part::Source(part))),
             terminal,
             fifo: fifo.map(|fd| place.watch(fd, Part::Fifo(part))),
+            kept: None,
             pending: Queue::new(BUFFER_BYTES),
             flooded: false,
             widened: false,
@@ -202,6 +207,14 @@ impl Output {
         let writes = if self.pending.is_empty() { EventFlags::empty() } else { EventFlags::OUT };
         if let Some(source) = &mut self.source {
             let _ = source.arm(reads);
+        }
+        if self.is_drained()
+            && let Some(fifo) = self.fifo.take()
+        {
+            // A client sees the end when nobody has it open for writing any more; one who comes late finds what is in it
+            // as long as somebody has it open.
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            self.kept = openat(CWD, FdPath::new(fifo.as_fd()).as_cstr(), flags, Mode::empty()).ok();
         }
         if let Some(fifo) = &mut self.fifo {
             let _ = fifo.arm(writes);

@@ -234,6 +234,7 @@ impl Server {
             let reply = match notice {
                 Notice::Drained => {
                     slot.drained = true;
+                    forget_outputs(&mut slot.held);
                     Reply::Drained(key)
                 }
                 Notice::StdinClosed => {
@@ -347,6 +348,12 @@ impl Server {
 
 fn watch(poller: &Poller, fd: OwnedFd, part: Part) -> Watched {
     Watched::new(poller, Rc::new(fd), Token { slot: NOBODY, part })
+}
+
+/// The ends of outputs that have reached theirs. A terminal stays, for whoever wants its size changed.
+fn forget_outputs(held: &mut Vec<(Role, Rc<OwnedFd>)>) {
+    use Role::{Stderr, StderrFifo, Stdout, StdoutFifo};
+    held.retain(|(role, _)| !matches!(role, Stdout | Stderr | StdoutFifo | StderrFifo));
 }
 
 fn forget_stdin(held: &mut Vec<(Role, Rc<OwnedFd>)>) {

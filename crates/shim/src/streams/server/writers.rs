@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::{Server, Service, forget_stdin};
+use super::{Server, Service, forget_outputs, forget_stdin};
 use crate::streams::child::Child;
 use crate::streams::entry::Place;
 use crate::streams::poller::EventFlags;
@@ -66,6 +66,7 @@ impl Server {
             }
             Reply::Drained(key) => {
                 slot.drained = true;
+                forget_outputs(&mut slot.held);
                 Some(Reply::Drained(key))
             }
             Reply::StdinClosed(key) => {

@@ -1,0 +1,22 @@
+//! Black-box tests of the shim: each drives the binary as containerd does, over the Task service.
+//!
+//! Every test is proven on the reference first: `GANTRY_SHIM=/usr/bin/containerd-shim-runc-v2 cargo test --test it`.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
+
+mod binary;
+mod checkpoint;
+mod errors;
+mod events;
+mod exec;
+mod harness;
+mod hostile;
+mod lifecycle;
+mod limits;
+mod pods;
+mod rootfs;
+mod runtimes;
+mod shutdown;
+mod stdio;
+mod terminal;
+mod version3;

@@ -1,0 +1,195 @@
+//! Where a pod has its socket and its state.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use gantry_sys::Errno;
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, stat};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use crate::failure::Failure;
+
+/// Where containerd's shims have their sockets.
+const SOCKETS: &str = "/run/containerd/s";
+/// Where pods have their state.
+const STATE: &str = "/run/gantry/shim";
+/// The variable that names another place for state.
+pub(crate) const STATE_VARIABLE: &str = "GANTRY_SHIM_ROOT";
+/// The annotations that make containers one pod, in the order in which they count.
+const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+/// The largest configuration that is read, in bytes.
+const MAX_CONFIG_BYTES: u64 = gantry_runtime::config::MAX_CONFIG_BYTES;
+/// How long a shim that is ending may keep its lock.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A pod's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) socket: PathBuf,
+    pub(crate) directory: PathBuf,
+}
+
+impl Place {
+    /// The place of a group of containers.
+    pub(crate) fn of(address: &str, namespace: &str, group: &str, sockets: Option<&str>) -> Self {
+        let mut hash = Sha256::new();
+        let joined = [address.trim_end_matches('/'), namespace, group];
+        hash.update(joined.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/"));
+        let name = hash.finalize().iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let sockets = sockets.filter(|path| !path.is_empty()).unwrap_or(SOCKETS);
+        let state = std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(STATE), PathBuf::from);
+        Place { socket: Path::new(sockets).join(&name), directory: state.join(name) }
+    }
+
+    /// The address as daemons write it.
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Whether a shim serves the socket.
+    pub(crate) fn is_served(&self) -> bool {
+        let Ok(address) = SocketAddrUnix::new(&self.socket) else { return false };
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        socket.is_ok_and(|socket| connect(&socket, &address).is_ok())
+    }
+
+    /// Makes the directories and takes the pod; whoever has it may be ending.
+    ///
+    /// # Errors
+    /// Unavailable when somebody has the pod and does not serve it.
+    pub(crate) fn take(&self) -> Result<Taken, Failure> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            if self.is_served() {
+                return Ok(Taken::Served);
+            }
+            match self.lock() {
+                Ok(Some(lock)) => return Ok(Taken::Ours(lock)),
+                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
+                Ok(None) => {
+                    let text = format!("the shim of {} neither serves nor ends", self.socket.display());
+                    return Err(Failure::new(gantry_types::ErrorKind::Unavailable, text));
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn lock(&self) -> Result<Option<OwnedFd>, Failure> {
+        let named = |call: &str| Failure::call(format!("{call} {}/lock", self.directory.display()));
+        make_directory(&self.directory.join(crate::pod::CONTAINERS), 0o700)?;
+        let path = self.directory.join("lock");
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = match openat(CWD, &path, flags, Mode::from_raw_mode(0o600)) {
+            // The shim before has just removed it.
+            Err(Errno::NOENT) => return Ok(None),
+            file => file.map_err(named("open"))?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::AGAIN) => return Ok(None),
+            result => result.map_err(named("flock"))?,
+        }
+        // It may have been removed between the two calls.
+        let ours = fstat(&file).map_err(named("fstat"))?;
+        let same = stat(&path).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == (ours.st_dev, ours.st_ino));
+        Ok(same.then_some(file))
+    }
+
+    /// Removes what is left of a pod without containers.
+    pub(crate) fn clear(&self) {
+        // Somebody may serve it again: the directory says so.
+        let empty = std::fs::read_dir(self.directory.join(crate::pod::CONTAINERS))
+            .is_ok_and(|mut entries| entries.next().is_none());
+        if empty && !self.is_served() {
+            let _ = std::fs::remove_file(&self.socket);
+            let _ = std::fs::remove_dir_all(&self.directory);
+        }
+    }
+}
+
+/// What taking a pod came to.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// A shim serves it.
+    Served,
+    /// It is ours, as long as this is open.
+    Ours(OwnedFd),
+}
+
+/// Makes a directory and its parents, which everybody may pass through.
+pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
+    let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    while let Some(directory) = missing.pop() {
+        let mode = if missing.is_empty() { mode } else { 0o711 };
+        match mkdirat(CWD, directory, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(Failure::call(format!("mkdir {}", directory.display()))(errno)),
+        }
+    }
+    Ok(())
+}
+
+/// The group that a bundle's configuration names; otherwise the container is one by itself.
+///
+/// # Errors
+/// NotFound without a configuration; InvalidArgument for a damaged one.
+pub(crate) fn group(bundle: &Path, id: &str) -> Result<String, Failure> {
+    use std::io::Read;
+    #[derive(Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let path = bundle.join(gantry_runtime::config::CONFIG_FILE);
+    let file = std::fs::File::open(&path).map_err(Failure::io(format!("open {}", path.display())))?;
+    let mut text = Vec::new();
+    file.take(MAX_CONFIG_BYTES)
+        .read_to_end(&mut text)
+        .map_err(Failure::io(format!("read {}", path.display())))?;
+    let config: Annotated = serde_json::from_slice(&text)
+        .map_err(|error| Failure::invalid(format!("{}: {error}", path.display())))?;
+    let annotations = config.annotations.unwrap_or_default();
+    let named = GROUP_ANNOTATIONS.iter().find_map(|name| annotations.get(*name));
+    Ok(named.cloned().unwrap_or_else(|| id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_named_by_annotations() {
+        let bundle = tempfile::tempdir().unwrap();
+        let check = |text: &str, expect: &str| {
+            std::fs::write(bundle.path().join("config.json"), text).unwrap();
+            assert_eq!(group(bundle.path(), "x").unwrap(), expect, "{text}");
+        };
+        check("{}", "x");
+        check(r#"{"annotations":null}"#, "x");
+        check(r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p"},"process":{}}"#, "p");
+        let both =
+            r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p","io.containerd.runc.v2.group":"g"}}"#;
+        check(both, "g");
+        std::fs::write(bundle.path().join("config.json"), "{").unwrap();
+        assert!(group(bundle.path(), "x").is_err());
+        assert_eq!(group(Path::new("/nowhere"), "x").unwrap_err().kind, gantry_types::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn sockets_are_where_containerd_has_them() {
+        let place = Place::of("/run/containerd/containerd.sock", "default", "x", None);
+        let name = place.socket.file_name().unwrap().to_str().unwrap();
+        assert_eq!((place.socket.parent().unwrap(), name.len()), (Path::new(SOCKETS), 64));
+        assert!(place.address().len() < 106 + "unix://".len());
+        assert_ne!(place, Place::of("/run/containerd/containerd.sock", "default", "y", None));
+        assert_eq!(Place::of("/a", "n", "x", Some("/s")).socket.parent().unwrap(), Path::new("/s"));
+    }
+}

@@ -1,0 +1,141 @@
+//! From a call to what serves it.
+
+use gantry_proto_shim::{Message, own, sandbox, task};
+use gantry_ttrpc::server::Call;
+use gantry_types::ErrorKind;
+
+use super::Pod;
+use super::connection::Caller;
+use super::container::MAX_QUEUED;
+use crate::failure::Failure;
+
+/// What a call comes to at once.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// The answer.
+    Now(Vec<u8>),
+    /// Somebody will answer.
+    Later,
+}
+
+impl Reply {
+    /// An answer.
+    pub(super) fn message(message: &impl Message) -> Result<Self, Failure> {
+        Ok(Reply::Now(message.encode_to_vec()))
+    }
+
+    /// The answer that says nothing.
+    pub(super) fn empty() -> Result<Self, Failure> {
+        Ok(Reply::Now(Vec::new()))
+    }
+}
+
+/// A call's message.
+pub(super) fn decode<M: Message + Default>(call: &Call) -> Result<M, Failure> {
+    M::decode(&*call.payload)
+        .map_err(|error| Failure::invalid(format!("{}.{}: {error}", call.service, call.method)))
+}
+
+impl Pod {
+    /// Serves a call, now or later.
+    pub(super) fn call(&mut self, caller: Caller, call: Call) {
+        let reply = match call.service.as_str() {
+            task::SERVICE_V2 | task::SERVICE_V3 => self.task(caller, call),
+            sandbox::SERVICE => self.sandbox_call(caller, &call),
+            own::SERVICE => self.own_call(caller, &call),
+            service => {
+                Err(Failure::new(ErrorKind::Unimplemented, format!("service {service} is not served")))
+            }
+        };
+        match reply {
+            Ok(Reply::Now(payload)) => self.answer(caller, Ok(payload)),
+            Ok(Reply::Later) => {}
+            Err(failure) => self.answer(caller, Err(failure)),
+        }
+    }
+
+    fn task(&mut self, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        use task::method;
+        // What changes a container comes one after the other.
+        let changes = matches!(
+            call.method.as_str(),
+            method::START
+                | method::DELETE
+                | method::PAUSE
+                | method::RESUME
+                | method::CHECKPOINT
+                | method::UPDATE
+        );
+        if changes && let Some(id) = self.busy_subject(&call) {
+            return self.enqueue(&id, caller, call);
+        }
+        match call.method.as_str() {
+            method::CREATE => self.create(caller, decode(&call)?),
+            method::START => self.start(caller, &decode(&call)?),
+            method::DELETE => self.delete(caller, &decode(&call)?),
+            method::EXEC => self.exec(decode(&call)?),
+            method::STATE => self.state(&decode(&call)?),
+            method::PIDS => self.pids(caller, &decode(&call)?),
+            method::PAUSE => self.pause(caller, &decode(&call)?),
+            method::RESUME => self.resume(caller, &decode(&call)?),
+            method::KILL => self.kill(caller, &decode(&call)?),
+            method::CHECKPOINT => self.checkpoint(caller, decode(&call)?),
+            method::RESIZE_PTY => self.resize(&decode(&call)?),
+            method::CLOSE_IO => self.close_io(&decode(&call)?),
+            method::UPDATE => self.update(caller, decode(&call)?),
+            method::WAIT => self.wait(caller, &decode(&call)?),
+            method::STATS => self.stats(caller, &decode(&call)?),
+            method::CONNECT => self.connect(&decode(&call)?),
+            method::SHUTDOWN => self.shutdown(caller),
+            name => Err(Failure::new(ErrorKind::Unimplemented, format!("method {name} is not served"))),
+        }
+    }
+
+    /// The container of a call, if an operation is at work on it. An exec's start and end are its own.
+    fn busy_subject(&self, call: &Call) -> Option<String> {
+        let of_exec = matches!(call.method.as_str(), task::method::START | task::method::DELETE)
+            && task::StartRequest::decode(&*call.payload).is_ok_and(|request| !request.exec_id.is_empty());
+        // Every request has the container's id as its first field.
+        let id = task::PauseRequest::decode(&*call.payload).ok()?.id;
+        let busy = !of_exec && self.containers.get(&id).is_some_and(|container| container.busy);
+        busy.then_some(id)
+    }
+
+    fn enqueue(&mut self, id: &str, caller: Caller, call: Call) -> Result<Reply, Failure> {
+        let Some(container) = self.containers.get_mut(id) else {
+            return Err(Failure::not_found("container", id));
+        };
+        if container.queue.len() >= MAX_QUEUED {
+            return Err(Failure::new(
+                ErrorKind::ResourceExhausted,
+                format!("more than {MAX_QUEUED} calls wait for container {id}"),
+            ));
+        }
+        container.queue.push_back((caller, call));
+        Ok(Reply::Later)
+    }
+
+    /// Goes on with what waited for a container's operation.
+    pub(super) fn resume_queue(&mut self, id: &str) {
+        while let Some(container) = self.containers.get_mut(id) {
+            if container.busy {
+                return;
+            }
+            let Some((caller, call)) = container.queue.pop_front() else {
+                container.queue.shrink_to_fit();
+                return;
+            };
+            self.call(caller, call);
+        }
+    }
+}
+
+impl Pod {
+    fn own_call(&mut self, caller: Caller, call: &Call) -> Result<Reply, Failure> {
+        match call.method.as_str() {
+            own::method::REPORT => self.report(),
+            own::method::REOPEN_LOG => self.reopen_log(caller, &decode(call)?),
+            name => Err(Failure::new(ErrorKind::Unimplemented, format!("method {name} is not served"))),
+        }
+    }
+}

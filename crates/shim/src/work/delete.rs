@@ -1,0 +1,37 @@
+//! Delete.
+
+use gantry_runtime::Force;
+use gantry_types::ErrorKind;
+
+use super::Subject;
+use crate::failure::Failure;
+use crate::worker::Done;
+
+/// Removes a container that has stopped: its cgroup, its state, and its root where that is on the host.
+pub(crate) fn delete(subject: &Subject) -> Result<Done, Failure> {
+    remove(subject, Force::No)?;
+    Ok(Done::default())
+}
+
+/// Removes whatever is left of a container.
+pub(crate) fn delete_forced(subject: &Subject) -> Result<(), Failure> {
+    remove(subject, Force::Yes)
+}
+
+fn remove(subject: &Subject, force: Force) -> Result<(), Failure> {
+    let removed = match subject.external() {
+        Some(external) => external.delete(force),
+        None => match gantry_runtime::delete(&subject.host(), &subject.id, force).map_err(Failure::from) {
+            // Somebody removed it by hand.
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
+            result => result,
+        },
+    };
+    // The root goes in any case: whoever holds it now would hold it for ever.
+    let unmounted = if subject.root_on_host || force == Force::Yes {
+        gantry_runtime::rootfs::remove(&subject.rootfs()).map_err(Failure::from)
+    } else {
+        Ok(())
+    };
+    removed.and(unmounted)
+}

@@ -1,0 +1,6 @@
+//! The side that answers.
+mod connection;
+mod serve;
+
+pub use connection::{Call, Connection, MAX_CALLS, MAX_OUTPUT_BYTES, PAUSE_BYTES};
+pub use serve::{Server, serve};
