@@ -185,9 +185,10 @@ impl Client {
         self.backlog.len()
     }
 
-    /// Lets the client go when it has read what is on its way.
+    /// Lets the client go when it has read what is on its way, or nothing for some time.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
+        self.stalled.get_or_insert_with(Instant::now);
     }
 
     /// Whether the process has to wait for the client.
@@ -232,7 +233,7 @@ impl Client {
             match rustix::io::write(&self.fd, self.backlog.bytes()) {
                 Ok(len) => {
                     self.backlog.consume(len);
-                    self.stalled = self.is_full().then(Instant::now);
+                    self.stalled = (self.is_full() || self.finishing).then(Instant::now);
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
@@ -249,6 +250,16 @@ impl Client {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.dead = true,
         }
+    }
+
+    /// Goes on with a client whose entry is gone: whether it is to be waited for.
+    pub(super) fn see_off(&mut self) -> bool {
+        self.finish();
+        self.flush();
+        self.cut_off(Instant::now());
+        let flags = if self.is_gone() { EventFlags::empty() } else { EventFlags::OUT };
+        self.dead |= self.fd.arm(flags).is_err();
+        !self.is_gone()
     }
 
     /// Waits for room if something waits for it, and for input unless the process takes none for now.

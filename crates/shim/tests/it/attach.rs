@@ -162,3 +162,34 @@ fn a_terminal_can_have_a_log_and_clients() {
     pod.drained("t");
     assert_eq!(logged(&path, Format::JsonFile, Stream::Stdout), b"hello\r\n");
 }
+
+#[test]
+fn a_slow_client_gets_the_rest_of_an_entry_that_is_gone() {
+    for log in [true, false] {
+        let mut pod = Pod::new();
+        let (mut stdout, held);
+        if log {
+            let (out, err, _) = pod.add_log("c", &format!("cri://{}", pod.path("0.log").display()));
+            (stdout, held) = (out, Some(err));
+        } else {
+            let (read, write) = pipe();
+            pod.add("c", Kind::Pipes, None, &[(Role::Stdout, read.as_fd())]);
+            (stdout, held) = (File::from(write), None);
+        }
+        let (mut client, _) = pod.attach("c", READ);
+        let written = lines(60_000);
+        stdout.write_all(&written).unwrap();
+        drop((stdout, held));
+        pod.drained("c");
+        pod.ok(Op::Ended { key: key("c"), exit_status: 9 }, &[]);
+        pod.ok(Op::Remove(key("c")), &[]);
+        pod.drop_shim();
+        let (mut seen, mut exit) = (Vec::new(), Vec::new());
+        while let Some((stream, bytes)) = receive_frame(&mut client) {
+            if stream == 1 { &mut seen } else { &mut exit }.extend(bytes);
+        }
+        assert!(seen == written, "{log}: {} of {}", seen.len(), written.len());
+        assert_eq!(exit, b"{\"exit_status\":9}");
+        pod.ends();
+    }
+}

@@ -73,6 +73,8 @@ pub(super) struct Entry {
     exit_status: Option<i32>,
     exit_told: bool,
     drained: bool,
+    /// Whether nobody waits for slow clients any more.
+    closing: bool,
 }
 
 impl Entry {
@@ -111,6 +113,7 @@ impl Entry {
             exit_status: None,
             exit_told: false,
             drained: false,
+            closing: false,
         })
     }
 
@@ -224,16 +227,24 @@ impl Entry {
         }
     }
 
-    /// Writes what can be written at once, and ends.
-    pub(super) fn close(mut self, buffer: &mut [u8]) {
+    /// Writes what can be written at once, and ends. The clients that have not read everything are still to be served.
+    pub(super) fn close(mut self, buffer: &mut [u8]) -> Vec<Option<Client>> {
+        self.closing = true;
         self.tick(buffer);
         if let Some(log) = self.log.take() {
             log.close();
         }
+        let mut clients = std::mem::take(&mut self.clients);
+        // Their places are what their events name.
+        for slot in &mut clients {
+            slot.take_if(|client| !client.see_off());
+        }
+        clients
     }
 
     fn pump(&mut self, number: usize, buffer: &mut [u8]) {
-        let mut takers = Takers { log: self.log.as_mut(), clients: &mut self.clients };
+        let mut takers =
+            Takers { log: self.log.as_mut(), clients: &mut self.clients, patient: !self.closing };
         self.outputs[number].pump(buffer, &mut takers);
     }
 

@@ -15,7 +15,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt,
 };
 
-use crate::streams::attach::{Greeted, Greeting, refuse};
+use crate::streams::attach::{Client, Greeted, Greeting, refuse};
 use crate::streams::child::Child;
 use crate::streams::entry::{BUFFER_BYTES, Entry, Notice};
 use crate::streams::poller::{EventFlags, Part, Poller, Token, Watched, tokens};
@@ -59,8 +59,17 @@ enum Service {
     },
     /// A log writer that has been told to end.
     Leaving(Child),
+    /// Nobody any more, but clients that have not read everything.
+    Farewell(Vec<Option<Client>>),
     /// Nobody.
     Held,
+}
+
+impl Slot {
+    /// Whether the shim has removed the entry.
+    fn is_removed(&self) -> bool {
+        matches!(self.service, Service::Leaving(_) | Service::Farewell(_))
+    }
 }
 
 /// The process's state.
@@ -147,11 +156,36 @@ impl Server {
     fn is_over(&self) -> bool {
         let serves = |slot: &Slot| !matches!(slot.service, Service::Leaving(_));
         let entries = self.slots.iter().flatten().any(serves);
-        self.quitting || self.control.is_none() && (!self.is_hub() || !entries)
+        let farewell = self.farewells().next().is_some();
+        self.quitting || self.control.is_none() && !farewell && (!self.is_hub() || !entries)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.entries().filter_map(Entry::deadline).min()
+        let clients = self.farewells().filter_map(Client::deadline);
+        self.entries().filter_map(Entry::deadline).chain(clients).min()
+    }
+
+    fn farewells(&self) -> impl Iterator<Item = &Client> {
+        let clients = self.slots.iter().flatten().filter_map(|slot| match &slot.service {
+            Service::Farewell(clients) => Some(clients.iter().flatten()),
+            _ => None,
+        });
+        clients.flatten()
+    }
+
+    /// Goes on with the clients of an entry that is gone.
+    fn see_off(&mut self, number: usize) {
+        let Some(Some(Slot { service: Service::Farewell(clients), .. })) = self.slots.get_mut(number) else {
+            return;
+        };
+        for slot in &mut *clients {
+            slot.take_if(|client| !client.see_off());
+        }
+        if clients.iter().all(Option::is_none) {
+            self.slots[number] = None;
+            // A log writer has one entry.
+            self.quitting |= !self.is_hub();
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -194,6 +228,7 @@ impl Server {
                 entry.tick(&mut self.buffer);
                 self.after(number);
             }
+            self.see_off(number);
         }
     }
 
@@ -201,7 +236,7 @@ impl Server {
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
             // Log writers end when the hub does.
             if let Service::Here(entry) = slot.service {
-                entry.close(&mut self.buffer);
+                drop(entry.close(&mut self.buffer));
             }
         }
     }
@@ -220,6 +255,7 @@ impl Server {
                     entry.event(part, &mut self.buffer);
                     self.after(number);
                 }
+                self.see_off(number);
             }
         }
     }
