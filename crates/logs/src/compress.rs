@@ -107,6 +107,18 @@ impl Compressor {
         self.finish(running.number, matches!(exit, Ok(Some((_, Exit::Code(0))))));
     }
 
+    /// Compresses what rotations that were faster have left.
+    pub(crate) fn complete(&mut self, last_time: Timestamp) {
+        for _ in 0..self.max_files {
+            self.wait();
+            if oldest_plain(&self.path, self.max_files).is_none() {
+                return;
+            }
+            self.start(last_time);
+        }
+        self.wait();
+    }
+
     fn finish(&self, number: u32, succeeded: bool) {
         let named = succeeded
             && number < self.max_files

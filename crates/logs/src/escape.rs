@@ -20,35 +20,37 @@ impl Sink for Vec<u8> {
     }
 }
 
-/// Whether a byte is written as it is, if it is ASCII at all.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x20;
-    while byte < 0x80 {
-        plain[byte] = !matches!(byte as u8, b'"' | b'\\' | b'<' | b'>' | b'&');
-        byte += 1;
-    }
-    plain
-};
-
-/// The first byte that is not [`PLAIN`], or the length.
-///
-/// The loop over a step has no branches, so the compiler turns it into comparisons of whole registers.
+/// How many bytes at the start are ASCII that is written as it is.
 fn plain_len(bytes: &[u8]) -> usize {
-    let mut len = 0;
-    for step in bytes.chunks_exact(STEP) {
-        let special = step.iter().fold(false, |found, &byte| {
-            // As a signed number, what is not ASCII is below the space as control characters are.
-            let low = (byte as i8) < 0x20;
-            // `<` and `>` differ in one bit.
-            found | low | (byte == b'"') | (byte == b'\\') | (byte == b'&') | (byte & 0xfd == b'<')
-        });
-        if special {
-            break;
+    let (steps, rest) = bytes.as_chunks::<STEP>();
+    for (number, step) in steps.iter().enumerate() {
+        let plain = plain_in(step);
+        if plain < STEP {
+            return number * STEP + plain;
         }
-        len += STEP;
     }
-    len + bytes[len..].iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(bytes.len() - len)
+    let mut last = [b' '; STEP];
+    last[..rest.len()].copy_from_slice(rest);
+    bytes.len() - rest.len() + plain_in(&last).min(rest.len())
+}
+
+/// The same for one step.
+///
+/// The loop treats every byte alike, so the compiler compares whole registers.
+#[inline]
+fn plain_in(step: &[u8; STEP]) -> usize {
+    let mut special = [0u8; STEP];
+    for (found, &byte) in special.iter_mut().zip(step) {
+        let is = |found: bool| if found { 0xff } else { 0u8 };
+        // As a signed number, what is not ASCII is below the space as control characters are. `<` and `>` differ in
+        // one bit.
+        *found = is((byte as i8) < 0x20)
+            | is(byte == b'"')
+            | is(byte == b'\\')
+            | is(byte == b'&')
+            | is(byte & 0xfd == b'<');
+    }
+    u128::from_le_bytes(special).trailing_zeros() as usize / 8
 }
 
 /// Writes `bytes` without the quotation marks around them.

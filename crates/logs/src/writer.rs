@@ -190,7 +190,7 @@ impl LogWriter {
         self.streams.iter_mut().for_each(|(splitter, _)| splitter.relax());
     }
 
-    /// Writes what waits as far as that succeeds, and waits for the file that is being compressed.
+    /// Writes what waits as far as that succeeds, and waits until every rotated file is compressed.
     ///
     /// # Errors
     /// As [`Self::flush`]; what could not be written is lost.
@@ -200,7 +200,7 @@ impl LogWriter {
         self.end(Stream::Stderr, now);
         let result = self.flush();
         if let Some(compressor) = &mut self.sink.compressor {
-            compressor.wait();
+            compressor.complete(self.sink.last_time);
         }
         result
     }

@@ -63,6 +63,30 @@ fn the_log_and_its_directories_are_made() {
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }
 
+/// `fixtures/output.gz` was written by a container of dockerd 20.10.24 with the labels `a=b` and `q="<&`, and
+/// `docker-20.10.json.gz` is its log, but for the times.
+#[test]
+fn a_log_has_the_bytes_of_dockers() {
+    let unpacked = |packed: &[u8]| {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(packed), &mut bytes).unwrap();
+        bytes
+    };
+    let output = unpacked(include_bytes!("../../fixtures/output.gz"));
+    let expected = unpacked(include_bytes!("../../fixtures/docker-20.10.json.gz"));
+    let dir = tempfile::tempdir().unwrap();
+    for step in [1, 100, 4096, 1 << 20] {
+        let path = dir.path().join(format!("{step}.log"));
+        let mut log = open(&json(&path, "attrs={%22q%22:%22\\%22<%26%22,%22a%22:%22b%22}"));
+        for part in output.chunks(step) {
+            log.write(Stream::Stdout, part, Timestamp::new(0, 0));
+        }
+        log.end(Stream::Stdout, Timestamp::new(0, 0));
+        log.close().unwrap();
+        assert!(fs::read(&path).unwrap() == expected, "{step} at a time");
+    }
+}
+
 #[test]
 fn what_is_no_regular_file_is_refused() {
     let dir = tempfile::tempdir().unwrap();

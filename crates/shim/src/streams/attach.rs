@@ -10,19 +10,25 @@
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, read, writev};
 use rustix::net::{RecvFlags, recv};
 use serde::{Deserialize, Serialize};
 
+use super::entry::BUFFER_BYTES;
 use super::poller::{EventFlags, Watched};
 use super::protocol::{Key, Wants};
 use super::queue::Queue;
 
 /// The version of the attach protocol.
 const VERSION: u32 = 1;
-/// What a client may leave unread.
-const MAX_BACKLOG_BYTES: usize = 1 << 20;
+/// What a client may leave unread before the process has to wait for it.
+const FULL_BYTES: usize = 1 << 20;
+/// What was read of each stream when it was not full yet, and the exit.
+const MAX_BACKLOG_BYTES: usize = FULL_BYTES + 2 * BUFFER_BYTES + 4096;
+/// How long the process waits for a client that reads nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest greeting.
 const MAX_GREETING_BYTES: usize = 4096;
 /// A frame's stream and length.
@@ -147,6 +153,8 @@ pub(super) struct Client {
     pub(super) wants: Wants,
     frames: Frames,
     backlog: Queue,
+    /// Since when it has read nothing, with a full backlog.
+    stalled: Option<Instant>,
     /// Whether it is gone, or has to go.
     dead: bool,
     /// Whether it goes when it has read everything.
@@ -158,7 +166,15 @@ impl Client {
         welcome(&fd, Some(terminal), None)?;
         fd.arm(EventFlags::IN)?;
         let backlog = Queue::new(MAX_BACKLOG_BYTES);
-        Ok(Self { fd, wants, frames: Frames::default(), backlog, dead: false, finishing: false })
+        Ok(Self {
+            fd,
+            wants,
+            frames: Frames::default(),
+            backlog,
+            stalled: None,
+            dead: false,
+            finishing: false,
+        })
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -169,12 +185,28 @@ impl Client {
         self.backlog.len()
     }
 
-    /// Lets the client go when it has read what is on its way.
+    /// Lets the client go when it has read what is on its way, or nothing for some time.
     pub(super) fn finish(&mut self) {
         self.finishing = true;
+        self.stalled.get_or_insert_with(Instant::now);
     }
 
-    /// Sends a frame, or keeps what does not fit in the socket. Who is too slow loses the connection.
+    /// Whether the process has to wait for the client.
+    pub(super) fn is_full(&self) -> bool {
+        !self.dead && self.backlog.len() >= FULL_BYTES
+    }
+
+    /// When the process has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.stalled.map(|since| since + PATIENCE)
+    }
+
+    /// Gives a client up for which the process has waited long enough.
+    pub(super) fn cut_off(&mut self, now: Instant) {
+        self.dead |= self.deadline().is_some_and(|at| at <= now);
+    }
+
+    /// Sends a frame, or keeps what does not fit in the socket.
     pub(super) fn send(&mut self, stream: u8, bytes: &[u8]) {
         let [_, high, middle, low] = (bytes.len() as u32).to_be_bytes();
         let header = [stream, high, middle, low];
@@ -190,13 +222,19 @@ impl Client {
         let kept =
             self.backlog.push(header.get(sent..).unwrap_or_default()).and_then(|()| self.backlog.push(body));
         self.dead |= kept.is_err();
+        if self.is_full() {
+            self.stalled.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Writes what was kept.
     pub(super) fn flush(&mut self) {
         while !self.backlog.is_empty() {
             match rustix::io::write(&self.fd, self.backlog.bytes()) {
-                Ok(len) => self.backlog.consume(len),
+                Ok(len) => {
+                    self.backlog.consume(len);
+                    self.stalled = (self.is_full() || self.finishing).then(Instant::now);
+                }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(_) => return self.dead = true,
@@ -212,6 +250,16 @@ impl Client {
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.dead = true,
         }
+    }
+
+    /// Goes on with a client whose entry is gone: whether it is to be waited for.
+    pub(super) fn see_off(&mut self) -> bool {
+        self.finish();
+        self.flush();
+        self.cut_off(Instant::now());
+        let flags = if self.is_gone() { EventFlags::empty() } else { EventFlags::OUT };
+        self.dead |= self.fd.arm(flags).is_err();
+        !self.is_gone()
     }
 
     /// Waits for room if something waits for it, and for input unless the process takes none for now.

@@ -92,26 +92,24 @@ fn a_client_that_stalls_is_cut_off_and_the_container_goes_on() {
     let path = pod.path("c.log");
     let (mut stdout, stderr, _) = pod.add_log("c", &format!("json-file://{}", path.display()));
     let (mut stalled, _) = pod.attach("c", READ);
-    let (mut eager, _) = pod.attach("c", READ);
-    let written = lines(300_000);
+    let (mut slow, _) = pod.attach("c", READ);
+    until_true("both", || pod.counters("c").2 == 2);
+    let written = lines(1_000_000);
     let count = written.len();
     let reader = std::thread::spawn(move || {
         let mut seen = 0;
         while seen < count {
-            seen += receive_frame(&mut eager).expect("a frame").1.len();
+            seen += receive_frame(&mut slow).expect("a frame").1.len();
         }
-        eager
+        slow
     });
-    for part in written.chunks(64 << 10) {
-        // Not faster than who keeps up.
-        stdout.write_all(part).unwrap();
-        until_true("the part to be read", || pod.counters("c").0 < 1 << 20 || pod.counters("c").2 == 1);
-    }
-    let eager = reader.join().unwrap();
+    // Waits for who reads, and for a while for who does not.
+    stdout.write_all(&written).unwrap();
+    let slow = reader.join().unwrap();
     drop((stdout, stderr));
     pod.drained("c");
     assert_eq!(pod.counters("c").2, 1);
-    drop(eager);
+    drop(slow);
     let mut seen = 0;
     while let Some((_, bytes)) = receive_frame(&mut stalled) {
         seen += bytes.len();
@@ -142,5 +140,56 @@ fn greetings_that_make_no_sense_are_refused() {
         let (mut client, answer) = pod.attach(id, wants);
         assert!(answer.contains("error"), "{id} {wants}: {answer}");
         assert_eq!(client.read(&mut [0]).unwrap_or(0), 0);
+    }
+}
+
+#[test]
+fn a_terminal_can_have_a_log_and_clients() {
+    let mut pod = Pod::new();
+    let path = pod.path("c.log");
+    let (master, slave) = terminal();
+    let uri = format!("json-file://{}", path.display());
+    pod.add("t", Kind::Terminal, Some(&uri), &[(Role::Master, master.as_fd())]);
+    drop(master);
+    let mut slave = File::from(slave);
+    let (mut client, welcome) = pod.attach("t", ALL);
+    assert_eq!(welcome, "{\"version\":1,\"terminal\":true}");
+    send_frame(&mut client, 4, &[0, 90, 0, 30]);
+    slave.write_all(b"hello\n").unwrap();
+    assert_eq!(receive_text(&mut client, 1, "hello\r\n"), "hello\r\n");
+    until_true("the size", || rustix::termios::tcgetwinsize(&slave).unwrap().ws_col == 90);
+    drop(slave);
+    pod.drained("t");
+    assert_eq!(logged(&path, Format::JsonFile, Stream::Stdout), b"hello\r\n");
+}
+
+#[test]
+fn a_slow_client_gets_the_rest_of_an_entry_that_is_gone() {
+    for log in [true, false] {
+        let mut pod = Pod::new();
+        let (mut stdout, held);
+        if log {
+            let (out, err, _) = pod.add_log("c", &format!("cri://{}", pod.path("0.log").display()));
+            (stdout, held) = (out, Some(err));
+        } else {
+            let (read, write) = pipe();
+            pod.add("c", Kind::Pipes, None, &[(Role::Stdout, read.as_fd())]);
+            (stdout, held) = (File::from(write), None);
+        }
+        let (mut client, _) = pod.attach("c", READ);
+        let written = lines(60_000);
+        stdout.write_all(&written).unwrap();
+        drop((stdout, held));
+        pod.drained("c");
+        pod.ok(Op::Ended { key: key("c"), exit_status: 9 }, &[]);
+        pod.ok(Op::Remove(key("c")), &[]);
+        pod.drop_shim();
+        let (mut seen, mut exit) = (Vec::new(), Vec::new());
+        while let Some((stream, bytes)) = receive_frame(&mut client) {
+            if stream == 1 { &mut seen } else { &mut exit }.extend(bytes);
+        }
+        assert!(seen == written, "{log}: {} of {}", seen.len(), written.len());
+        assert_eq!(exit, b"{\"exit_status\":9}");
+        pod.ends();
     }
 }

@@ -33,6 +33,7 @@ fn rotated_files_are_compressed_by_another_process() {
     let written = lines(100_000);
     stdout.write_all(&written).unwrap();
     drop(stdout);
+    pod.drained("c");
     until_true("every rotated file to be compressed", || {
         pod.path("c.log.8.gz").exists()
             && (1..40).all(|number| !pod.path(&format!("c.log.{number}")).exists())

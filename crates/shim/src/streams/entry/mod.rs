@@ -73,6 +73,8 @@ pub(super) struct Entry {
     exit_status: Option<i32>,
     exit_told: bool,
     drained: bool,
+    /// Whether nobody waits for slow clients any more.
+    closing: bool,
 }
 
 impl Entry {
@@ -111,6 +113,7 @@ impl Entry {
             exit_status: None,
             exit_told: false,
             drained: false,
+            closing: false,
         })
     }
 
@@ -119,7 +122,10 @@ impl Entry {
         match part {
             Part::Source(number) | Part::Fifo(number) => self.pump(usize::from(number), buffer),
             Part::StdinFifo | Part::StdinSink => self.input.pump(buffer),
-            Part::Client(number) => self.client(usize::from(number), buffer),
+            Part::Client(number) => {
+                self.client(usize::from(number), buffer);
+                self.resume(buffer);
+            }
             Part::Compression => {
                 if let Some(log) = &mut self.log {
                     log.settle();
@@ -130,18 +136,21 @@ impl Entry {
         self.settle();
     }
 
-    /// Starts, or makes the log's next attempt if it is due.
+    /// Starts; makes the log's next attempt, and gives clients up, if that is due.
     pub(super) fn tick(&mut self, buffer: &mut [u8]) {
         if let Some(log) = &mut self.log {
             log.retry();
         }
+        let now = Instant::now();
+        self.clients.iter_mut().flatten().for_each(|client| client.cut_off(now));
         (0..self.outputs.len()).for_each(|number| self.pump(number, buffer));
         self.settle();
     }
 
     /// When [`Self::tick`] is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.log.as_ref().and_then(Log::deadline)
+        let clients = self.clients.iter().flatten().filter_map(Client::deadline);
+        clients.chain(self.log.as_ref().and_then(Log::deadline)).min()
     }
 
     /// What has happened since the last call.
@@ -218,17 +227,34 @@ impl Entry {
         }
     }
 
-    /// Writes what can be written at once, and ends.
-    pub(super) fn close(mut self, buffer: &mut [u8]) {
+    /// Writes what can be written at once, and ends. The clients that have not read everything are still to be served.
+    pub(super) fn close(mut self, buffer: &mut [u8]) -> Vec<Option<Client>> {
+        self.closing = true;
         self.tick(buffer);
         if let Some(log) = self.log.take() {
             log.close();
         }
+        let mut clients = std::mem::take(&mut self.clients);
+        // Their places are what their events name.
+        for slot in &mut clients {
+            slot.take_if(|client| !client.see_off());
+        }
+        clients
     }
 
     fn pump(&mut self, number: usize, buffer: &mut [u8]) {
-        let mut takers = Takers { log: self.log.as_mut(), clients: &mut self.clients };
+        let mut takers =
+            Takers { log: self.log.as_mut(), clients: &mut self.clients, patient: !self.closing };
         self.outputs[number].pump(buffer, &mut takers);
+    }
+
+    /// Goes on with output for which somebody was too slow.
+    fn resume(&mut self, buffer: &mut [u8]) {
+        for number in 0..self.outputs.len() {
+            if self.outputs[number].state == State::Blocked {
+                self.pump(number, buffer);
+            }
+        }
     }
 
     fn client(&mut self, number: usize, buffer: &mut [u8]) {

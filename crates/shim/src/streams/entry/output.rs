@@ -54,6 +54,8 @@ pub(super) struct Output {
 pub(super) struct Takers<'a> {
     pub(super) log: Option<&'a mut Log>,
     pub(super) clients: &'a mut [Option<Client>],
+    /// Whether slow clients are waited for.
+    pub(super) patient: bool,
 }
 
 impl Output {
@@ -92,7 +94,9 @@ impl Output {
     pub(super) fn pump(&mut self, buffer: &mut [u8], takers: &mut Takers<'_>) {
         self.flush();
         for _ in 0..TURNS {
-            let blocked = takers.log.as_ref().is_some_and(|log| log.is_blocked(self.number));
+            let full = takers.patient
+                && takers.clients.iter().flatten().any(|client| self.is_for(client) && client.is_full());
+            let blocked = full || takers.log.as_ref().is_some_and(|log| log.is_blocked(self.number));
             if !self.pending.is_empty() || blocked {
                 if self.state != State::Ended {
                     self.state = State::Blocked;

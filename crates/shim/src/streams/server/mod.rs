@@ -15,7 +15,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with, sockopt,
 };
 
-use crate::streams::attach::{Greeted, Greeting, refuse};
+use crate::streams::attach::{Client, Greeted, Greeting, refuse};
 use crate::streams::child::Child;
 use crate::streams::entry::{BUFFER_BYTES, Entry, Notice};
 use crate::streams::poller::{EventFlags, Part, Poller, Token, Watched, tokens};
@@ -59,8 +59,17 @@ enum Service {
     },
     /// A log writer that has been told to end.
     Leaving(Child),
+    /// Nobody any more, but clients that have not read everything.
+    Farewell(Vec<Option<Client>>),
     /// Nobody.
     Held,
+}
+
+impl Slot {
+    /// Whether the shim has removed the entry.
+    fn is_removed(&self) -> bool {
+        matches!(self.service, Service::Leaving(_) | Service::Farewell(_))
+    }
 }
 
 /// The process's state.
@@ -77,6 +86,8 @@ pub(super) struct Server {
     slots: Vec<Option<Slot>>,
     buffer: Buffer,
     quitting: bool,
+    /// Whether nobody is accepted for now, for want of descriptors.
+    deaf: bool,
 }
 
 impl Server {
@@ -115,6 +126,7 @@ impl Server {
             slots: Vec::new(),
             buffer: Buffer::new(BUFFER_BYTES)?,
             quitting: false,
+            deaf: false,
         })
     }
 
@@ -144,11 +156,36 @@ impl Server {
     fn is_over(&self) -> bool {
         let serves = |slot: &Slot| !matches!(slot.service, Service::Leaving(_));
         let entries = self.slots.iter().flatten().any(serves);
-        self.quitting || self.control.is_none() && (!self.is_hub() || !entries)
+        let farewell = self.farewells().next().is_some();
+        self.quitting || self.control.is_none() && !farewell && (!self.is_hub() || !entries)
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.entries().filter_map(Entry::deadline).min()
+        let clients = self.farewells().filter_map(Client::deadline);
+        self.entries().filter_map(Entry::deadline).chain(clients).min()
+    }
+
+    fn farewells(&self) -> impl Iterator<Item = &Client> {
+        let clients = self.slots.iter().flatten().filter_map(|slot| match &slot.service {
+            Service::Farewell(clients) => Some(clients.iter().flatten()),
+            _ => None,
+        });
+        clients.flatten()
+    }
+
+    /// Goes on with the clients of an entry that is gone.
+    fn see_off(&mut self, number: usize) {
+        let Some(Some(Slot { service: Service::Farewell(clients), .. })) = self.slots.get_mut(number) else {
+            return;
+        };
+        for slot in &mut *clients {
+            slot.take_if(|client| !client.see_off());
+        }
+        if clients.iter().all(Option::is_none) {
+            self.slots[number] = None;
+            // A log writer has one entry.
+            self.quitting |= !self.is_hub();
+        }
     }
 
     fn entries(&self) -> impl Iterator<Item = &Entry> {
@@ -168,6 +205,11 @@ impl Server {
     }
 
     fn relax(&mut self) {
+        if std::mem::take(&mut self.deaf) {
+            for listener in self.sockets.iter_mut().flatten() {
+                let _ = listener.arm(EventFlags::IN);
+            }
+        }
         self.buffer.release();
         for slot in self.slots.iter_mut().flatten() {
             if let Service::Here(entry) = &mut slot.service {
@@ -186,6 +228,7 @@ impl Server {
                 entry.tick(&mut self.buffer);
                 self.after(number);
             }
+            self.see_off(number);
         }
     }
 
@@ -193,7 +236,7 @@ impl Server {
         for slot in std::mem::take(&mut self.slots).into_iter().flatten() {
             // Log writers end when the hub does.
             if let Service::Here(entry) = slot.service {
-                entry.close(&mut self.buffer);
+                drop(entry.close(&mut self.buffer));
             }
         }
     }
@@ -212,6 +255,7 @@ impl Server {
                     entry.event(part, &mut self.buffer);
                     self.after(number);
                 }
+                self.see_off(number);
             }
         }
     }
@@ -262,10 +306,27 @@ impl Server {
         }
     }
 
+    /// Accepts a connection of root or of our own user.
+    fn accept(&mut self, listener: usize) -> Option<OwnedFd> {
+        let listener = self.sockets.as_mut()?.get_mut(listener)?;
+        match accept_with(&*listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => {
+                let peer = sockopt::socket_peercred(&socket).ok()?;
+                (peer.uid.is_root() || peer.uid == rustix::process::geteuid()).then_some(socket)
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                // The connection would be reported again and again.
+                let _ = listener.arm(EventFlags::empty());
+                self.deaf = true;
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
     /// A new shim takes the place of the one before.
     fn connect(&mut self) {
-        let Some([listener, _]) = &self.sockets else { return };
-        let Some(socket) = accept_own(listener) else { return };
+        let Some(socket) = self.accept(0) else { return };
         let mut socket = watch(&self.poller, socket, Part::Control);
         if socket.arm(EventFlags::IN).is_ok() {
             self.generation += 1;
@@ -275,8 +336,7 @@ impl Server {
     }
 
     fn greet(&mut self) {
-        let Some([_, listener]) = &self.sockets else { return };
-        let Some(client) = accept_own(listener) else { return };
+        let Some(client) = self.accept(1) else { return };
         let free = self.greetings.iter().position(Option::is_none).unwrap_or(self.greetings.len());
         if free == MAX_GREETINGS {
             return refuse(&client, "too many clients are about to attach");
@@ -350,13 +410,6 @@ fn bound(path: &Path, kind: SocketType) -> Result<OwnedFd, Errno> {
     rustix::fs::chmod(path, rustix::fs::Mode::from_raw_mode(0o600))?;
     listen(&socket, 16)?;
     Ok(socket)
-}
-
-/// Accepts a connection of root or of our own user.
-fn accept_own(listener: &Watched) -> Option<OwnedFd> {
-    let socket = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).ok()?;
-    let peer = sockopt::socket_peercred(&socket).ok()?;
-    (peer.uid.is_root() || peer.uid == rustix::process::geteuid()).then_some(socket)
 }
 
 const _: () = assert!(MAX_MESSAGE_BYTES <= BUFFER_BYTES);

@@ -80,8 +80,7 @@ impl Server {
 
     pub(super) fn find(&self, key: &Key) -> Result<usize, Refusal> {
         let found = |slot: &Option<Slot>| {
-            slot.as_ref()
-                .is_some_and(|slot| slot.add.key == *key && !matches!(slot.service, Service::Leaving(_)))
+            slot.as_ref().is_some_and(|slot| slot.add.key == *key && !slot.is_removed())
         };
         let missing = || {
             let exec = key.exec.as_deref().map(|exec| format!(", exec {exec:?}")).unwrap_or_default();
@@ -203,8 +202,10 @@ impl Server {
         };
         match slot.service {
             Service::Here(entry) => {
-                entry.close(&mut self.buffer);
-                self.quitting |= !self.is_hub();
+                slot.held.clear();
+                slot.service = Service::Farewell(entry.close(&mut self.buffer));
+                self.slots[number] = Some(slot);
+                self.see_off(number);
             }
             Service::There { child, .. } => {
                 // One that does not answer ends when its disk does: its socket is closed with the slot.
@@ -214,7 +215,7 @@ impl Server {
                 self.slots[number] = Some(slot);
                 return Ok(if passed_on { Answer::Later } else { Answer::Now(None) });
             }
-            Service::Leaving(_) | Service::Held => {}
+            Service::Leaving(_) | Service::Farewell(_) | Service::Held => {}
         }
         Ok(Answer::Now(None))
     }
@@ -224,7 +225,7 @@ impl Server {
             .slots
             .iter()
             .flatten()
-            .filter(|slot| !matches!(slot.service, Service::Leaving(_)))
+            .filter(|slot| !slot.is_removed())
             .map(|slot| {
                 let roles = slot.held.iter().map(|(role, _)| *role).collect();
                 let add = Add { roles, ..slot.add.clone() };
@@ -263,7 +264,7 @@ impl Server {
                         asked += 1;
                     }
                 }
-                Service::Leaving(_) | Service::Held => {}
+                Service::Leaving(_) | Service::Farewell(_) | Service::Held => {}
             }
         }
         if self.is_hub() {

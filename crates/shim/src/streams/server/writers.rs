@@ -116,7 +116,7 @@ impl Server {
                 slot.service = Service::There { child, deaths: deaths + 1, adding, reporting: None };
                 self.slots[number] = Some(slot);
             }
-            Service::Here(_) | Service::Held => self.slots[number] = Some(slot),
+            Service::Here(_) | Service::Farewell(_) | Service::Held => self.slots[number] = Some(slot),
         }
     }
 }
