@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-vm bench soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-vm bench soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -36,6 +36,12 @@ SUITES = $(if $(SUITE),$(SUITE)=$(DIR)) $(if $(CONTEST),contest=$(CONTEST)) \
 unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS RUNTIME
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
+
+## The tests of the shim with containerd 2.x of Debian sid, downloaded and not installed. FILTER, GANTRY_CONTAINERD and
+## GANTRY_CTR may be given: scripts/containerd.sh.
+FILTER ?=
+conformance-containerd: setup
+	@scripts/containerd.sh $(FILTER)
 
 ## The tests again and again, and longer races. ROUNDS may be given.
 ROUNDS ?= 20
