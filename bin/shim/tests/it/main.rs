@@ -19,6 +19,7 @@ mod rootfs;
 mod runtimes;
 mod sandbox;
 mod shutdown;
+mod soak;
 mod stdio;
 mod terminal;
 mod version3;
