@@ -79,8 +79,11 @@ fn processes(daemon: &Daemon) -> Vec<String> {
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     let words = |pid: u32| {
         let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&words).replace('\0', " ")
+        String::from_utf8_lossy(&words).into_owned()
     };
+    // Forks have the shim's arguments and names of their own.
+    let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let bundle = |pid| words(pid).split('\0').skip_while(|word| *word != "-id").nth(1).map(str::to_owned);
     let ours = pids.filter(|pid| words(*pid).contains(&address) && !is_gone(*pid));
-    ours.map(|pid| format!("{pid} {}", words(pid))).collect()
+    ours.map(|pid| format!("{pid} {} of {:?}", name(pid).trim(), bundle(pid))).collect()
 }

@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,8 +20,8 @@ use super::ledger::{Ledger, is_not_found};
 use super::random::Random;
 use crate::harness::{Input, Io, Output, Shim, Task, process_spec};
 
-/// How soon a client's pipe must be free of everybody when its container is gone.
-const FREE: Duration = Duration::from_secs(10);
+/// How soon calls that wait are answered, and clients' pipes free of everybody, when a container is gone.
+const FREE: Duration = Duration::from_secs(5);
 
 /// What containers do.
 const SCRIPTS: &[&str] = &[
@@ -44,7 +45,7 @@ pub(super) struct Case<'d> {
     input: Option<Input>,
     outputs: Vec<Output>,
     fifos: Vec<PathBuf>,
-    waits: Vec<(String, JoinHandle<Result<WaitResponse, CallError>>)>,
+    waits: Vec<(String, Arc<Shim>, JoinHandle<Result<WaitResponse, CallError>>)>,
 }
 
 /// A bundle of a group that runs one of the scripts.
@@ -106,7 +107,7 @@ impl<'d> Case<'d> {
             4..=6 => {
                 let process = random.pick(&["", exec]);
                 let wait = self.task.wait_aside(process);
-                self.waits.push((format!("wait for {process:?}"), wait));
+                self.waits.push((format!("wait for {process:?}"), Arc::clone(&self.task.shim), wait));
                 ledger.count("wait begun");
             }
             7 => {
@@ -182,8 +183,9 @@ impl<'d> Case<'d> {
             } else {
                 ledger.answer("Resume", self.task.resume());
                 ledger.answer("Kill all", self.task.kill_all(9));
-                ledger.answer("Kill", self.task.kill_process("", 9));
-                thread::sleep(Duration::from_millis(3));
+                if ledger.answer("Kill", self.task.kill_process("", 9)).is_some() {
+                    ledger.answer("Wait", self.task.wait_process(""));
+                }
             }
             if Instant::now() > end {
                 ledger.wrong("a container does not end", &state);
@@ -208,8 +210,8 @@ impl<'d> Case<'d> {
     /// Looks at what must go with the container: calls that wait for it, ends of its pipes.
     pub(super) fn gone(&mut self, ledger: &Ledger) {
         self.task.forget();
-        let end = Instant::now() + DEADLINE;
-        for (what, wait) in self.waits.drain(..) {
+        let end = Instant::now() + FREE;
+        for (what, shim, wait) in self.waits.drain(..) {
             while !wait.is_finished() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(1));
             }
@@ -217,7 +219,7 @@ impl<'d> Case<'d> {
                 ledger.wrong("Wait without an answer after Delete", &(self.task.id.clone(), what));
             } else if let Ok(answer) = wait.join() {
                 // That of a killed shim ends with the connection.
-                if !self.task.shim.was_killed() {
+                if !shim.was_killed() {
                     ledger.answer("Wait", answer);
                 }
             }
