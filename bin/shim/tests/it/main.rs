@@ -18,6 +18,7 @@ mod pods;
 mod rootfs;
 mod runtimes;
 mod sandbox;
+mod security;
 mod shutdown;
 mod stdio;
 mod terminal;
