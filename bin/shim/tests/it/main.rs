@@ -22,4 +22,5 @@ mod security;
 mod shutdown;
 mod stdio;
 mod terminal;
+mod upgrade;
 mod version3;

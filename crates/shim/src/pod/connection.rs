@@ -6,6 +6,8 @@ use gantry_sys::Errno;
 use gantry_ttrpc::server::{Call, Connection};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
 
+use serde::{Deserialize, Serialize};
+
 use super::Pod;
 use super::epoll::{EventFlags, Source};
 use crate::failure::Failure;
@@ -16,7 +18,7 @@ const MAX_CONNECTIONS: usize = 256;
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// Who made a call, and in which of his calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Caller {
     pub(crate) connection: u32,
     pub(crate) stream: u32,
@@ -25,8 +27,8 @@ pub(crate) struct Caller {
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: OwnedFd,
-    protocol: Connection,
+    pub(super) socket: OwnedFd,
+    pub(super) protocol: Connection,
     interest: EventFlags,
 }
 
@@ -57,12 +59,16 @@ impl Pod {
                 continue;
             }
             let number = self.serial();
-            let interest = EventFlags::IN;
-            if let Err(failure) = self.epoll.add(&socket, Source::Connection(number), interest) {
-                self.log.error(&failure.message);
-                continue;
-            }
-            self.clients.insert(number, Client { socket, protocol: Connection::new(), interest });
+            self.welcome(number, socket, Connection::new());
+        }
+    }
+
+    /// Serves a client.
+    pub(super) fn welcome(&mut self, number: u32, socket: OwnedFd, protocol: Connection) {
+        let interest = EventFlags::IN;
+        match self.epoll.add(&socket, Source::Connection(number), interest) {
+            Ok(()) => drop(self.clients.insert(number, Client { socket, protocol, interest })),
+            Err(failure) => self.log.error(&failure.message),
         }
     }
 
