@@ -42,7 +42,7 @@ impl Encoder {
         self.tail.clear();
         // A vector takes whatever is written to it.
         let _ =
-            write!(self.tail, "{LINE_FEED}\",\"stream\":\"{stream}\"{name}{value},\"time\":\"{time}\"}}\n");
+            writeln!(self.tail, "{LINE_FEED}\",\"stream\":\"{stream}\"{name}{value},\"time\":\"{time}\"}}");
         self.tail_time = Some(time);
     }
 }
