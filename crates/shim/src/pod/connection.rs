@@ -1,6 +1,7 @@
 //! Connections of clients: bytes in, calls out, answers back.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use gantry_sys::Errno;
 use gantry_ttrpc::server::{Call, Connection};
@@ -14,6 +15,8 @@ use crate::failure::Failure;
 
 /// How many clients may be connected.
 const MAX_CONNECTIONS: usize = 256;
+/// How long nobody is let in when there is no room for anybody.
+const DEAF: Duration = Duration::from_millis(200);
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
@@ -42,7 +45,10 @@ impl Pod {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(errno) => {
+                    // Out of descriptors or memory: it would be told again at once, and for ever.
                     self.log.error(&format!("accept: {errno}"));
+                    let _ = self.epoll.modify(listener, Source::Listener, EventFlags::empty());
+                    self.deaf_until = Some(Instant::now() + DEAF);
                     return;
                 }
             };
@@ -60,6 +66,16 @@ impl Pod {
             }
             let number = self.serial();
             self.welcome(number, socket, Connection::new());
+        }
+    }
+
+    /// Hears new clients again, if it is time.
+    pub(super) fn listen_again(&mut self) {
+        if self.deaf_until.is_some_and(|until| Instant::now() >= until) {
+            self.deaf_until = None;
+            if let Some(listener) = &self.listener {
+                let _ = self.epoll.modify(listener, Source::Listener, EventFlags::IN);
+            }
         }
     }
 

@@ -84,6 +84,10 @@ pub(crate) struct Pod {
     ended: Vec<Ended>,
     /// Adopted processes that have ended and were not reaped, since when.
     unreaped: Vec<(u32, Instant)>,
+    /// Loggers of containers that are gone, and when they are killed.
+    loggers: Vec<(i32, Instant)>,
+    /// Until when no client is let in.
+    deaf_until: Option<Instant>,
     last_serial: u32,
     workers_started: u64,
     /// What remains to be done before the shim ends.
@@ -143,6 +147,8 @@ impl Pod {
             streams,
             ended: Vec::new(),
             unreaped: Vec::new(),
+            loggers: Vec::new(),
+            deaf_until: None,
             last_serial: 0,
             workers_started: 0,
             ending: None,
@@ -158,6 +164,8 @@ impl Pod {
             // First, because an acknowledgement may be what the end waits for.
             self.drive_publisher();
             self.give_up_unreaped();
+            self.kill_loggers();
+            self.listen_again();
             if self.is_over() {
                 return;
             }
@@ -178,7 +186,11 @@ impl Pod {
     /// When to look again without an event.
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.deadline);
-        [self.events.deadline(), ending, self.unreaped_deadline()].into_iter().flatten().min()
+        let logger = self.loggers.iter().map(|(_, until)| *until).min();
+        [self.events.deadline(), ending, self.unreaped_deadline(), logger, self.deaf_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn happened(&mut self, source: Source, flags: EventFlags) {
