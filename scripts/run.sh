@@ -1,9 +1,11 @@
 #!/bin/sh
-# Builds the runtime and runs containers of two real root file systems through it, visibly. Needs root.
+# Runs an image from daemon to shim to runtime to container and back, and containers of two real root file systems through the
+# runtime alone, visibly. Needs root.
 set -eu
 cd "$(dirname "$0")/.."
 runtime=${GANTRY_RUNTIME:-target/x86_64-unknown-linux-gnu/release/gantry-runtime}
 runtime=$(readlink -f "$runtime")
+gantryd=$(dirname "$runtime")/gantryd
 cache=$PWD/.cache/rootfs
 state=$(mktemp -d /run/gantry-run.XXXXXX)
 trap 'rm -rf "$state"' EXIT
@@ -29,6 +31,26 @@ debian_root() {
     debootstrap --variant=minbase bookworm "$root.part" "$mirror" > /dev/null
     mv "$root.part" "$root"
 }
+# An OCI image of Debian in a layout, with two layers.
+debian_image() {
+    layout=$PWD/.cache/images/debian
+    [ -e "$layout/index.json" ] && return
+    say "umoci makes an image of it (once, cached in $layout)"
+    unpacked=$(mktemp -d)
+    rm -rf "$layout.part"
+    mkdir -p "$(dirname "$layout")"
+    umoci init --layout "$layout.part"
+    umoci new --image "$layout.part:latest"
+    umoci unpack --image "$layout.part:latest" "$unpacked/bundle"
+    cp -a "$cache/debian/rootfs/." "$unpacked/bundle/rootfs/"
+    umoci repack --image "$layout.part:latest" "$unpacked/bundle"
+    rm "$unpacked/bundle/rootfs/etc/issue"
+    echo "of the second layer" > "$unpacked/bundle/rootfs/etc/layer"
+    umoci repack --image "$layout.part:latest" --refresh-bundle "$unpacked/bundle"
+    umoci config --image "$layout.part:latest" --config.cmd bash --config.env PATH=/usr/sbin:/usr/bin:/sbin:/bin
+    rm -rf "$unpacked"
+    mv "$layout.part" "$layout"
+}
 # bundle NAME JSON-ARGS [jq filter]
 bundle() {
     dir=$cache/$1
@@ -45,6 +67,16 @@ busybox_root
 debian_root
 say "$runtime"
 "$runtime" --version
+
+debian_image
+say "an OCI image of Debian: daemon, shim, runtime, container, and its events, output and exit status back"
+images=$PWD/.cache/state
+status=0
+"$gantryd" run --layout "$layout:latest" --state "$images" --events -- sh -c \
+    'cat /etc/debian_version /etc/layer; ls /etc/issue; echo "pid $$ of $(hostname)"; exit 7' || status=$?
+echo "exit status $status"
+[ "$status" -eq 7 ]
+ls /run/gantry/shim 2> /dev/null | wc -l | sed 's/$/ shims are left/'
 
 say "run: busybox, isolated"
 bundle busybox '["sh","-c","echo \"hello from $(hostname), pid $$, of:\"; ps; cat /proc/self/cgroup | head -n 2"]'

@@ -96,6 +96,10 @@ pub(crate) fn test() -> Result<(), Box<dyn Error>> {
         "gantry-shim-bin",
         "--package",
         "gantry-testkit",
+        "--package",
+        "gantry-shim-bin",
+        "--package",
+        "gantryd",
         "--features",
         FAILPOINTS,
     ])?;

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-ttrpc",
         ],
     ),
-    ("gantry-shim-bin", &["gantry-shim", "gantry-proto-shim", "gantry-ttrpc"]),
+    ("gantry-shim-bin", &["gantry-shim", "gantry-cgroup", "gantry-proto-shim", "gantry-ttrpc"]),
     ("gantryd", &["gantry-types", "gantry-sys", "gantry-proto-shim", "gantry-ttrpc"]),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),
 ];

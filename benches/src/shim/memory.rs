@@ -18,6 +18,20 @@ const WATCHED: Duration = Duration::from_secs(5);
 struct Memory {
     uss_kib: u64,
     pss_kib: u64,
+    /// What of the first no file backs: a file's pages are a process's own only while no other maps them.
+    dirty_kib: u64,
+}
+
+impl std::ops::Add for Memory {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            uss_kib: self.uss_kib + other.uss_kib,
+            pss_kib: self.pss_kib + other.pss_kib,
+            dirty_kib: self.dirty_kib + other.dirty_kib,
+        }
+    }
 }
 
 impl Memory {
@@ -34,7 +48,11 @@ impl Memory {
                 };
                 match key {
                     "Pss:" => sum.pss_kib += kib,
-                    "Private_Clean:" | "Private_Dirty:" => sum.uss_kib += kib,
+                    "Private_Clean:" => sum.uss_kib += kib,
+                    "Private_Dirty:" => {
+                        sum.uss_kib += kib;
+                        sum.dirty_kib += kib;
+                    }
                     _ => {}
                 }
             }
@@ -73,10 +91,7 @@ impl<'a> Sleepers<'a> {
     }
 
     fn memory(&self) -> Memory {
-        self.shims.iter().map(Memory::of).fold(Memory::default(), |sum, one| Memory {
-            uss_kib: sum.uss_kib + one.uss_kib,
-            pss_kib: sum.pss_kib + one.pss_kib,
-        })
+        self.shims.iter().map(Memory::of).fold(Memory::default(), std::ops::Add::add)
     }
 
     fn end(self) {
@@ -92,10 +107,10 @@ pub(super) fn run(options: &Options, contenders: &[Contender]) {
     let daemon = Daemon::new();
     println!("\n## memory of shims, in KiB");
     println!(
-        "| shim | USS, one container | PSS, one container | USS per further container | PSS of {0} shims | per shim |",
+        "| shim | USS, one container | of it dirty | PSS, one container | dirty per further container | PSS of {0} shims | per shim |",
         options.shims
     );
-    println!("|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|");
     for contender in contenders {
         let bundle = docker_bundle().args(["/bin/sleep", "100000"]);
         let mut pod = Sleepers::new(&daemon, contender, &bundle);
@@ -109,11 +124,12 @@ pub(super) fn run(options: &Options, contenders: &[Contender]) {
         let all = shims.memory();
         shims.end();
         println!(
-            "| {} | {} | {} | {:.1} | {} | {:.0} |",
+            "| {} | {} | {} | {} | {:.1} | {} | {:.0} |",
             contender.name,
             one.uss_kib,
+            one.dirty_kib,
             one.pss_kib,
-            (many.uss_kib as f64 - one.uss_kib as f64) / MORE as f64,
+            (many.dirty_kib as f64 - one.dirty_kib as f64) / MORE as f64,
             all.pss_kib,
             all.pss_kib as f64 / options.shims as f64,
         );

@@ -48,6 +48,7 @@ fn run() -> Result<Vec<u8>, Failure> {
     match invocation.action {
         Action::Start => gantry_shim::start(&invocation).map(String::into_bytes),
         Action::Delete => gantry_shim::delete(&invocation),
+        Action::TakeOver(handover) => gantry_shim::take_over(handover).map(|()| Vec::new()),
         Action::Info => gantry_shim::info(),
         Action::Version => Ok(gantry_shim::version(&program).into_bytes()),
         Action::Help | Action::None => Ok(HELP.into()),

@@ -1,5 +1,7 @@
 //! Records of the CRI's format: `TIME STREAM F|P CONTENT`.
 
+use std::io::Write;
+
 use crate::escape::Sink;
 use crate::{Ending, Stream, Timestamp};
 
@@ -19,7 +21,8 @@ impl Encoder {
     pub(crate) fn push(&mut self, sink: &mut impl Sink, content: &[u8], ending: Ending, now: Timestamp) {
         if self.head_time != Some(now) {
             self.head.clear();
-            self.head.extend_from_slice(format!("{now} {} ", self.stream.name()).as_bytes());
+            // A vector takes whatever is written to it.
+            let _ = write!(self.head, "{now} {} ", self.stream.name());
             self.head_time = Some(now);
         }
         sink.push(&self.head);

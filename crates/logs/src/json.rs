@@ -1,5 +1,7 @@
 //! Records of Docker's json-file: `{"log":"…\n","stream":"stdout","attrs":{…},"time":"…"}`.
 
+use std::io::Write;
+
 use crate::escape::{self, Sink};
 use crate::{Ending, Stream, Timestamp};
 
@@ -38,8 +40,9 @@ impl Encoder {
         let (name, value) = attrs.map_or(("", ""), |attrs| (",\"attrs\":", attrs));
         let stream = self.stream.name();
         self.tail.clear();
-        let tail = format!("{LINE_FEED}\",\"stream\":\"{stream}\"{name}{value},\"time\":\"{time}\"}}\n");
-        self.tail.extend_from_slice(tail.as_bytes());
+        // A vector takes whatever is written to it.
+        let _ =
+            writeln!(self.tail, "{LINE_FEED}\",\"stream\":\"{stream}\"{name}{value},\"time\":\"{time}\"}}");
         self.tail_time = Some(time);
     }
 }

@@ -1,7 +1,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gantry_testkit::{Need, require};
+use gantry_testkit::peer_shim;
 
 use crate::Message;
 use crate::any::{Any, FEATURES, Named, Timestamp, UnpackError};
@@ -143,9 +143,7 @@ fn times_go_both_ways() {
 
 #[test]
 fn containerd_shim_says_what_it_is() {
-    const SHIM: &str = "/opt/peers/bin/containerd-shim-runc-v2";
-    require!(Need::File(SHIM));
-    let output = Command::new(SHIM).arg("-info").stdin(Stdio::null()).output().unwrap();
+    let output = Command::new(peer_shim!()).arg("-info").stdin(Stdio::null()).output().unwrap();
     let info = RuntimeInfo::decode(&*output.stdout).unwrap();
     assert_eq!(info.name, "io.containerd.runc.v2");
     assert!(info.version.is_some_and(|version| !version.version.is_empty()));

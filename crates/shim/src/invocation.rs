@@ -14,6 +14,8 @@ pub enum Action {
     Start,
     /// Remove a container whose shim is gone.
     Delete,
+    /// Go on in the place of another binary, with the handover of this descriptor.
+    TakeOver(i32),
     /// Tell the runtime's features.
     Info,
     /// Tell the version.
@@ -107,6 +109,11 @@ impl Invocation {
                 }
             }
             "h" | "help" => self.action = Action::Help,
+            "handover" => {
+                let number = value.or_else(|| args.next()).and_then(|number| number.parse().ok());
+                let number = number.ok_or_else(|| Failure::invalid("-handover needs a descriptor"))?;
+                self.action = Action::TakeOver(number);
+            }
             "namespace" | "id" | "address" | "publish-binary" | "bundle" | "socket" => {
                 let value = value
                     .or_else(|| args.next())

@@ -33,3 +33,11 @@ pub use failure::Failure;
 pub use info::{RUNTIME_NAME, info, version};
 pub use invocation::{Action, Invocation};
 pub use start::start;
+
+/// Goes on in the place of another binary of the shim, until its pod is shut down: what `Upgrade` executes.
+///
+/// # Errors
+/// InvalidArgument for a handover of another version, and what setting up gives.
+pub fn take_over(handover: i32) -> Result<(), Failure> {
+    pod::take_over(handover)
+}

@@ -85,6 +85,7 @@ impl Place {
 
     fn lock(&self) -> Result<Option<OwnedFd>, Failure> {
         let named = |call: &str| Failure::call(format!("{call} {}/lock", self.directory.display()));
+        make_directory(&self.directory, 0o700)?;
         make_directory(&self.directory.join(crate::pod::CONTAINERS), 0o700)?;
         let path = self.directory.join("lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;

@@ -67,6 +67,10 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
         Taken::Ours(lock) => lock,
     };
     let listener = listener(&place.socket)?;
+    if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
+        // The shim is a fork, and so are its containers.
+        gantry_sys::sched::create_core_cookie().map_err(Failure::call("core scheduling (SCHED_CORE)"))?;
+    }
     let identity = Identity {
         namespace: invocation.namespace.clone(),
         socket: place.socket,

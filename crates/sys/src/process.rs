@@ -1,7 +1,7 @@
 //! Attributes of the calling process, and waiting for others.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::io::Errno;
 
@@ -140,6 +140,22 @@ pub fn is_inherited(fd: i32) -> bool {
 pub fn clear_cloexec_raw(fd: i32) -> Result<(), Errno> {
     // SAFETY: F_SETFD takes an integer; it changes a flag of the descriptor and nothing of the memory.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// Takes ownership of a descriptor that the program was executed with, and sets close-on-exec: fcntl(2).
+///
+/// For the start of a program: each number may be taken once, before the program has opened anything itself.
+///
+/// # Errors
+/// `EBADF` when it was not handed over; `EINVAL` for the standard streams, which are everybody's.
+pub fn take_inherited(fd: i32) -> Result<OwnedFd, Errno> {
+    if fd < 3 {
+        return Err(Errno::INVAL);
+    }
+    set_cloexec_raw(fd)?;
+    // SAFETY: the number is open, and belongs to nobody in this program: it was given by whoever executed it, and is
+    // taken once, as stated above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Makes `fd` also the descriptor number `target` (without close-on-exec), whoever owned that number: dup2(2).

@@ -79,3 +79,16 @@ pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<(), Errno> {
     // SAFETY: the kernel reads the words of a live slice, or none.
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, pointer, bits) }).map(drop)
 }
+
+/// Gives the calling process a core-scheduling cookie of its own, which its children inherit: only they share a core at a
+/// time. PR_SCHED_CORE of prctl(2), Linux 5.14 with CONFIG_SCHED_CORE.
+///
+/// # Errors
+/// `EINVAL` where the kernel lacks it, `ENODEV` where the processors have one thread a core.
+pub fn create_core_cookie() -> Result<(), Errno> {
+    const PR_SCHED_CORE: libc::c_int = 62;
+    const CREATE: libc::c_ulong = 1;
+    const THREAD_GROUP: libc::c_ulong = 1;
+    // SAFETY: takes integers only; 0 is the caller.
+    check(unsafe { libc::prctl(PR_SCHED_CORE, CREATE, 0u64, THREAD_GROUP, 0u64) }.into()).map(drop)
+}

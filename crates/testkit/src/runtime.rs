@@ -256,3 +256,19 @@ fn version_of(binary: &Path) -> Version {
     let mut number = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     Version { peer, number: (number(), number()) }
 }
+
+/// The shim of a containerd 2, from `GANTRY_PEER_SHIM`: Debian's containerd is older. Tests leave without it, and are counted.
+pub fn peer_shim() -> Option<String> {
+    std::env::var("GANTRY_PEER_SHIM").ok().filter(|path| !path.is_empty())
+}
+
+/// Gives the path of [`peer_shim`], or leaves the test.
+#[macro_export]
+macro_rules! peer_shim {
+    () => {
+        match $crate::peer_shim() {
+            Some(path) => path,
+            None => $crate::skip_test!("GANTRY_PEER_SHIM names no shim of containerd 2"),
+        }
+    };
+}

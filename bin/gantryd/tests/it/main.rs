@@ -6,12 +6,10 @@ mod image;
 
 use std::path::Path;
 
-use gantry_testkit::{Invocation, Need, Terminal, require, skip_test};
+use gantry_testkit::{Invocation, Need, Terminal, peer_shim, require, skip_test};
 
 use image::Image;
 
-/// Of containerd 2; there may be none.
-const PEER: &str = "/opt/peers/bin/containerd-shim-runc-v2";
 /// Debian's, of containerd 1.6.
 const DEBIAN: &str = "/usr/bin/containerd-shim-runc-v2";
 
@@ -70,8 +68,8 @@ fn container_runs_in_debians_shim() {
 
 #[test]
 fn container_runs_in_a_newer_shim() {
-    require!(Need::Root, Need::File(PEER), Need::Program("runc"));
-    container_runs(PEER);
+    require!(Need::Root, Need::Program("runc"));
+    container_runs(&peer_shim!());
 }
 
 /// Ours, if it was built.

@@ -5,13 +5,15 @@ use gantry_proto_shim::options::CheckpointOptions;
 use gantry_proto_shim::task::{CheckpointTaskRequest, method};
 use gantry_testkit::{Bundle, Need, require};
 
-use crate::harness::{Daemon, Expect, Io};
+use crate::harness::{Daemon, Expect, Io, is_ours};
 
 #[test]
 fn a_container_goes_on_from_its_checkpoint() {
     require!(Need::Root, Need::Program("criu"));
     let daemon = Daemon::new();
     let mut task = daemon.running(Bundle::new().sleeping());
+    // A daemon makes it for whatever a shim wants to keep on disk.
+    task.bundle.make_dir("work");
     let images = daemon.path("images");
     std::fs::create_dir(&images).unwrap();
     let options = CheckpointOptions { exit: true, ..CheckpointOptions::default() };
@@ -21,7 +23,10 @@ fn a_container_goes_on_from_its_checkpoint() {
     task.shim.call::<_, Empty>(method::CHECKPOINT, &request).good();
     task.wait();
     task.delete();
-    daemon.events().until(&task.id, |event| event.kind == "checkpointed");
+    if is_ours() {
+        // The reference knows the event and never sends it.
+        daemon.events().until(&task.id, |event| event.kind == "checkpointed");
+    }
     let mut restored = task.create_request(Io::default());
     restored.checkpoint = path;
     task.shim.call::<_, gantry_proto_shim::task::CreateTaskResponse>(method::CREATE, &restored).good();

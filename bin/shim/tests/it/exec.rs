@@ -5,7 +5,7 @@ use gantry_proto_shim::process::Status;
 use gantry_testkit::{Bundle, Need, require, until_true};
 use gantry_ttrpc::Code;
 
-use crate::harness::{Daemon, Expect, Io, Output, is_ours, process_spec};
+use crate::harness::{Daemon, Expect, Io, Output, is_ours, ours, process_spec};
 
 #[test]
 fn an_exec_runs_and_its_exit_code_is_told() {
@@ -172,4 +172,38 @@ fn many_execs_at_once_keep_their_statuses() {
             scope.spawn(move || assert_eq!(task.sh(&format!("m{code}"), &format!("exit {code}")), code));
         }
     });
+}
+
+#[test]
+fn who_waits_for_a_process_that_never_runs_is_told() {
+    ours!("the reference lets them wait for ever");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sleeping());
+    let add = |name: &str| task.exec(name, &process_spec(&["/bin/true"]), Io::default()).good();
+    add("e");
+    let waiting = task.wait_aside("e");
+    // Whether the call comes before the deletion or after it.
+    task.delete_process("e").good();
+    assert_eq!(waiting.join().unwrap().unwrap_err().status().unwrap().code(), Code::NotFound);
+    task.kill(9);
+    task.wait();
+    task.delete();
+}
+
+#[test]
+fn the_end_of_a_container_that_was_never_started_is_told() {
+    ours!("the reference says nothing of it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.task(Bundle::new().sleeping());
+    task.create();
+    let waiting = task.wait_aside("");
+    task.delete();
+    if let Ok(ended) = waiting.join().unwrap() {
+        assert_eq!(ended.exit_status, 137);
+    }
+    let events = daemon.events().until(&task.id, |event| event.kind == "delete");
+    let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["create", "exit", "delete"]);
 }

@@ -95,7 +95,7 @@ fn namespace(pid: u32, kind: &str) -> std::path::PathBuf {
 #[test]
 fn a_pod_has_namespaces_without_an_image() {
     ours!("containerd 1.6's shim has no sandboxes");
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("cpu"));
     let daemon = Daemon::new();
     let pod = Pod::new(&daemon);
     let status = pod.status();
@@ -133,7 +133,7 @@ fn a_pod_has_namespaces_without_an_image() {
 #[test]
 fn the_pause_has_no_privilege_and_little_memory() {
     ours!("containerd 1.6's shim has no sandboxes");
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("cpu"));
     let daemon = Daemon::new();
     let pod = Pod::new(&daemon);
     let status = fs::read_to_string(format!("/proc/{}/status", pod.pid)).unwrap();
@@ -156,7 +156,7 @@ fn the_pause_has_no_privilege_and_little_memory() {
 #[test]
 fn the_death_of_the_pause_is_told() {
     ours!("containerd 1.6's shim has no sandboxes");
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("cpu"));
     let daemon = Daemon::new();
     let pod = Pod::new(&daemon);
     // A first process is deaf to signals that it does not handle yet.
@@ -172,7 +172,7 @@ fn the_death_of_the_pause_is_told() {
 #[test]
 fn a_new_shim_has_the_sandbox_of_the_old_one() {
     ours!("containerd 1.6's shim has no sandboxes");
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("cpu"));
     let daemon = Daemon::new();
     let mut pod = Pod::new(&daemon);
     let old = Arc::clone(&pod.shim);

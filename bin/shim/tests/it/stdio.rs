@@ -230,3 +230,27 @@ fn a_missing_fifo_is_refused_and_leaves_nothing() {
     task.create_with(Io::stdout(&missing)).unwrap_err();
     assert!(!missing.exists());
 }
+
+#[test]
+fn a_logger_gets_what_a_terminal_shows() {
+    ours!("containerd 1.6 does not hold back for it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let log = daemon.path("log");
+    let logger = daemon.path("logger");
+    let script = format!(
+        "#!/bin/sh\necho ready >&5\nexec 5>&-\ncat <&3 > {0}.part\necho END >> {0}.part\nmv {0}.part {0}\n",
+        log.display()
+    );
+    std::fs::write(&logger, script).unwrap();
+    std::fs::set_permissions(&logger, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let bundle = Bundle::new().sh("tty; seq 1 3000").edit(|c| c["process"]["terminal"] = true.into());
+    let mut task = daemon.task(bundle);
+    let stdout = format!("binary-v2://{}", logger.display());
+    task.create_with(Io { stdout, terminal: true, ..Io::default() }).good();
+    task.start();
+    task.wait();
+    let text = gantry_testkit::until("the logger to end", || std::fs::read_to_string(&log).ok());
+    assert!(text.starts_with("/dev/pts/0\r\n1\r\n") && text.ends_with("3000\r\nEND\n"), "{}", text.len());
+    task.delete();
+}

@@ -366,9 +366,12 @@ impl Pod {
         if let Err(failure) = verdict {
             return self.answer_to(caller, Err(failure));
         }
+        // One that was never started was killed for it: its end comes first.
+        self.reap();
         self.drop_all_streams(id);
-        let Some(container) = self.containers.remove(id) else { return };
+        let Some(mut container) = self.containers.remove(id) else { return };
         let response = deletion(&container.init);
+        self.end_logger(container.init.logger);
         self.forget(id);
         self.publish(&events::TaskDelete {
             container_id: id.to_owned(),
@@ -378,8 +381,20 @@ impl Pod {
             id: String::new(),
         });
         self.answer_to(caller, Ok(response.encode_to_vec()));
+        self.abandon_waiters(&mut container.init);
+        for exec in container.execs.values_mut() {
+            self.abandon_waiters(&mut exec.process);
+            self.end_logger(exec.process.logger);
+        }
         for (caller, call) in container.queue {
             self.call(caller, call);
+        }
+    }
+
+    /// Answers those who wait for the end of a process that never ran.
+    pub(super) fn abandon_waiters(&mut self, process: &mut Process) {
+        for caller in std::mem::take(&mut process.waiters) {
+            self.answer(caller, Err(Failure::new(ErrorKind::NotFound, "the process was deleted")));
         }
     }
 

@@ -1,10 +1,13 @@
 //! Connections of clients: bytes in, calls out, answers back.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use gantry_sys::Errno;
 use gantry_ttrpc::server::{Call, Connection};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, accept_with, recv, send};
+
+use serde::{Deserialize, Serialize};
 
 use super::Pod;
 use super::epoll::{EventFlags, Source};
@@ -12,11 +15,13 @@ use crate::failure::Failure;
 
 /// How many clients may be connected.
 const MAX_CONNECTIONS: usize = 256;
+/// How long nobody is let in when there is no room for anybody.
+const DEAF: Duration = Duration::from_millis(200);
 /// How much is read at once, in bytes.
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// Who made a call, and in which of his calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Caller {
     pub(crate) connection: u32,
     pub(crate) stream: u32,
@@ -25,8 +30,8 @@ pub(crate) struct Caller {
 /// A client.
 #[derive(Debug)]
 pub(crate) struct Client {
-    socket: OwnedFd,
-    protocol: Connection,
+    pub(super) socket: OwnedFd,
+    pub(super) protocol: Connection,
     interest: EventFlags,
 }
 
@@ -40,7 +45,10 @@ impl Pod {
                 Err(Errno::AGAIN) => return,
                 Err(Errno::CONNABORTED | Errno::INTR) => continue,
                 Err(errno) => {
+                    // Out of descriptors or memory: it would be told again at once, and for ever.
                     self.log.error(&format!("accept: {errno}"));
+                    let _ = self.epoll.modify(listener, Source::Listener, EventFlags::empty());
+                    self.deaf_until = Some(Instant::now() + DEAF);
                     return;
                 }
             };
@@ -57,12 +65,26 @@ impl Pod {
                 continue;
             }
             let number = self.serial();
-            let interest = EventFlags::IN;
-            if let Err(failure) = self.epoll.add(&socket, Source::Connection(number), interest) {
-                self.log.error(&failure.message);
-                continue;
+            self.welcome(number, socket, Connection::new());
+        }
+    }
+
+    /// Hears new clients again, if it is time.
+    pub(super) fn listen_again(&mut self) {
+        if self.deaf_until.is_some_and(|until| Instant::now() >= until) {
+            self.deaf_until = None;
+            if let Some(listener) = &self.listener {
+                let _ = self.epoll.modify(listener, Source::Listener, EventFlags::IN);
             }
-            self.clients.insert(number, Client { socket, protocol: Connection::new(), interest });
+        }
+    }
+
+    /// Serves a client.
+    pub(super) fn welcome(&mut self, number: u32, socket: OwnedFd, protocol: Connection) {
+        let interest = EventFlags::IN;
+        match self.epoll.add(&socket, Source::Connection(number), interest) {
+            Ok(()) => drop(self.clients.insert(number, Client { socket, protocol, interest })),
+            Err(failure) => self.log.error(&failure.message),
         }
     }
 

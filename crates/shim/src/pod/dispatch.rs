@@ -134,6 +134,7 @@ impl Pod {
     fn own_call(&mut self, caller: Caller, call: &Call) -> Result<Reply, Failure> {
         match call.method.as_str() {
             own::method::REPORT => self.report(),
+            own::method::UPGRADE => self.upgrade(caller, &decode(call)?),
             own::method::REOPEN_LOG => self.reopen_log(caller, &decode(call)?),
             name => Err(Failure::new(ErrorKind::Unimplemented, format!("method {name} is not served"))),
         }

@@ -4,7 +4,7 @@
 //! end of what was started. So an end may have to wait, as `untold`.
 
 use std::os::fd::AsFd;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::events;
@@ -23,6 +23,9 @@ use crate::work;
 /// How many ends of strangers are kept while operations are at work.
 const MAX_ENDED: usize = 1024;
 const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+/// How long a logger may take for the rest of its input: containerd's time.
+const LOGGER_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// The end of a child that nobody has claimed yet.
 #[derive(Debug, Clone, Copy)]
@@ -39,15 +42,49 @@ impl Pod {
             match self.owner(pid) {
                 Some((id, exec_id)) => self.process_ended(&id, &exec_id, exit),
                 None if !self.operations.is_empty() => {
+                    self.logger_reaped(pid);
                     if self.ended.len() >= MAX_ENDED {
                         self.ended.remove(0);
                     }
                     self.ended.push(Ended { pid, exit });
                 }
                 // A worker, a logger, or an orphan of a container's.
-                None => self.sandbox_reaped(pid, exit),
+                None => {
+                    self.logger_reaped(pid);
+                    self.sandbox_reaped(pid, exit);
+                }
             }
         }
+    }
+
+    /// A logger that has ended has no number any more.
+    fn logger_reaped(&mut self, pid: i32) {
+        self.loggers.retain(|(logger, _)| *logger != pid);
+        for container in self.containers.values_mut() {
+            let execs = container.execs.values_mut().map(|exec| &mut exec.process);
+            for process in execs.chain([&mut container.init]) {
+                process.logger = process.logger.filter(|logger| *logger != pid);
+            }
+        }
+    }
+
+    /// Asks the logger of a process that is gone to end; it has the end of its input to tell it.
+    pub(super) fn end_logger(&mut self, logger: Option<i32>) {
+        let Some(pid) = logger else { return };
+        // Nobody else can have its number: it is our child and was not reaped.
+        let _ = process::kill(pid, SIGTERM);
+        self.loggers.push((pid, Instant::now() + LOGGER_TIMEOUT));
+    }
+
+    /// Kills loggers that do not end.
+    pub(super) fn kill_loggers(&mut self) {
+        let now = Instant::now();
+        self.loggers.retain(|(pid, until)| {
+            if now >= *until {
+                let _ = process::kill(*pid, SIGKILL);
+            }
+            now < *until
+        });
     }
 
     /// Whose process a child was.

@@ -23,8 +23,10 @@ mod sandbox;
 mod shutdown;
 mod streams;
 mod task;
+mod upgrade;
 
 pub(crate) use record::{CONTAINERS, Remains, replace};
+pub(crate) use upgrade::take_over;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -32,6 +34,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use gantry_sys::signal;
+use serde::{Deserialize, Serialize};
 
 use crate::events::Events;
 use crate::failure::Failure;
@@ -44,7 +47,7 @@ use epoll::{Epoll, EventFlags, Source};
 use exit::Ended;
 
 /// Who a shim is: what it was started with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Identity {
     pub(crate) namespace: String,
     /// The socket's path.
@@ -81,12 +84,18 @@ pub(crate) struct Pod {
     ended: Vec<Ended>,
     /// Adopted processes that have ended and were not reaped, since when.
     unreaped: Vec<(u32, Instant)>,
+    /// Loggers of containers that are gone, and when they are killed.
+    loggers: Vec<(i32, Instant)>,
+    /// Until when no client is let in.
+    deaf_until: Option<Instant>,
     last_serial: u32,
     workers_started: u64,
     /// What remains to be done before the shim ends.
     ending: Option<shutdown::Ending>,
     /// Keeps others from taking the pod over while we live.
-    _lock: OwnedFd,
+    lock: OwnedFd,
+    /// Whether the containers are children of ours that another program has made.
+    handed_over: bool,
 }
 
 const SIGINT: i32 = 2;
@@ -102,37 +111,7 @@ const SIGNALS: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1) | 1 << (SIGCHLD - 1)
 /// # Errors
 /// What setting up gives; later failures are logged, and answered to whom they concern.
 pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(), Failure> {
-    signal::set_blocked(SIGNALS).map_err(Failure::call("sigprocmask"))?;
-    signal::ignore(SIGPIPE);
-    gantry_sys::process::set_child_subreaper().map_err(Failure::call("prctl"))?;
-    let signals = signal::signalfd(SIGNALS).map_err(Failure::call("signalfd"))?;
-    let epoll = Epoll::new()?;
-    epoll.add(&signals, Source::Signals, EventFlags::IN)?;
-    rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
-    epoll.add(&listener, Source::Listener, EventFlags::IN)?;
-    let log = Log::open(&identity.bundle, identity.debug);
-    let events = publish::open(&identity, &epoll, &log)?;
-    let streams = streams::Streams::new(identity.directory.clone());
-    let mut pod = Pod {
-        identity,
-        log,
-        epoll,
-        listener: Some(listener),
-        signals,
-        clients: BTreeMap::new(),
-        operations: BTreeMap::new(),
-        opening: Vec::new(),
-        containers: BTreeMap::new(),
-        sandbox: sandbox::Sandbox::default(),
-        events,
-        streams,
-        ended: Vec::new(),
-        unreaped: Vec::new(),
-        last_serial: 0,
-        workers_started: 0,
-        ending: None,
-        _lock: lock,
-    };
+    let mut pod = Pod::open(identity, listener, lock)?;
     pod.adopt_sandbox();
     pod.adopt();
     pod.rejoin_streams();
@@ -141,11 +120,52 @@ pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Res
 }
 
 impl Pod {
+    fn open(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<Self, Failure> {
+        signal::set_blocked(SIGNALS).map_err(Failure::call("sigprocmask"))?;
+        signal::ignore(SIGPIPE);
+        gantry_sys::process::set_child_subreaper().map_err(Failure::call("prctl"))?;
+        let signals = signal::signalfd(SIGNALS).map_err(Failure::call("signalfd"))?;
+        let epoll = Epoll::new()?;
+        epoll.add(&signals, Source::Signals, EventFlags::IN)?;
+        rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
+        epoll.add(&listener, Source::Listener, EventFlags::IN)?;
+        let log = Log::open(&identity.bundle, identity.debug);
+        let events = publish::open(&identity, &epoll, &log)?;
+        let streams = streams::Streams::new(identity.directory.clone());
+        Ok(Pod {
+            identity,
+            log,
+            epoll,
+            listener: Some(listener),
+            signals,
+            clients: BTreeMap::new(),
+            operations: BTreeMap::new(),
+            opening: Vec::new(),
+            containers: BTreeMap::new(),
+            sandbox: sandbox::Sandbox::default(),
+            events,
+            streams,
+            ended: Vec::new(),
+            unreaped: Vec::new(),
+            loggers: Vec::new(),
+            deaf_until: None,
+            last_serial: 0,
+            workers_started: 0,
+            ending: None,
+            handed_over: false,
+            lock,
+        })
+    }
+}
+
+impl Pod {
     fn run(&mut self) {
         loop {
             // First, because an acknowledgement may be what the end waits for.
             self.drive_publisher();
             self.give_up_unreaped();
+            self.kill_loggers();
+            self.listen_again();
             if self.is_over() {
                 return;
             }
@@ -166,7 +186,11 @@ impl Pod {
     /// When to look again without an event.
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.deadline);
-        [self.events.deadline(), ending, self.unreaped_deadline()].into_iter().flatten().min()
+        let logger = self.loggers.iter().map(|(_, until)| *until).min();
+        [self.events.deadline(), ending, self.unreaped_deadline(), logger, self.deaf_until]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn happened(&mut self, source: Source, flags: EventFlags) {

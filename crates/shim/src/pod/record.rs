@@ -242,7 +242,10 @@ impl Pod {
             return process;
         }
         let Some(pidfd) = record.alive() else {
-            missed();
+            // A child is reaped, and tells more.
+            if !self.handed_over {
+                missed();
+            }
             return process;
         };
         if let Err(failure) = self.epoll.add(&pidfd, Source::Adopted(process.serial), EventFlags::IN) {
@@ -250,6 +253,9 @@ impl Pod {
         }
         process.pidfd = Some(pidfd);
         process.input_closed = record.input_closed;
+        if self.handed_over {
+            return process;
+        }
         match record.stdio.hold() {
             Ok(held) => process.held = held,
             // Its client has removed the FIFOs, then.

@@ -100,6 +100,19 @@ impl Sandbox {
         self.0.as_ref().is_some_and(|pause| pause.busy || pause.pid != 0 && pause.exit.is_none())
     }
 
+    /// Who waits for the pause's end; nothing while a worker is at it, or somebody waits for that.
+    pub(super) fn suspend(&self) -> Option<Vec<Caller>> {
+        let Some(pause) = &self.0 else { return Some(Vec::new()) };
+        (!pause.busy && pause.stoppers.is_empty()).then(|| pause.waiters.clone())
+    }
+
+    /// Goes on for those who wait.
+    pub(super) fn resume(&mut self, waiters: Vec<Caller>) {
+        if let Some(pause) = &mut self.0 {
+            pause.waiters = waiters;
+        }
+    }
+
     /// The sandbox of an id; containerd asks for none other.
     fn get(&mut self, id: &str) -> Result<&mut Pause, Failure> {
         let pause = self.0.as_deref_mut().filter(|pause| id.is_empty() || pause.pausing.id.as_str() == id);
@@ -199,7 +212,7 @@ impl Pod {
         pause.created_at = record.created_at;
         pause.exit = record.exit;
         let pidfd = super::record::alive(record.pid, record.start_time);
-        let lost = record.pid != 0 && record.exit.is_none() && pidfd.is_none();
+        let lost = record.pid != 0 && record.exit.is_none() && pidfd.is_none() && !self.handed_over;
         if let Some(pidfd) = pidfd {
             if let Err(failure) = self.epoll.add(&pidfd, Source::Pause, EventFlags::IN) {
                 self.log.error(&failure.message);

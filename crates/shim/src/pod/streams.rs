@@ -87,6 +87,13 @@ impl Streams {
         Streams { directory, control: None, pid: 0, last_seq: 0, replaced: 0, waiting: Vec::new() }
     }
 
+    /// What a program that takes our place needs: the connection, the process, the last request's number. Nothing while an
+    /// answer is due.
+    pub(super) fn suspend(&self) -> Option<(Option<BorrowedFd<'_>>, u32, u32)> {
+        let control = self.control.as_ref().map(AsFd::as_fd);
+        self.waiting.is_empty().then_some((control, self.pid, self.last_seq))
+    }
+
     /// Its process; 0 when there is none, or when it is a former shim's.
     pub(super) fn pid(&self) -> u32 {
         self.pid
@@ -138,6 +145,19 @@ impl Pod {
         self.epoll.add(&control, Source::Streams, EventFlags::IN)?;
         self.streams.control = Some(control);
         self.streams.request(Op::Hello { version: VERSION }, &[]).map(drop)
+    }
+
+    /// Goes on with the connection of the program before.
+    pub(super) fn resume_streams(
+        &mut self,
+        control: OwnedFd,
+        pid: u32,
+        last_seq: u32,
+    ) -> Result<(), Failure> {
+        self.epoll.add(&control, Source::Streams, EventFlags::IN)?;
+        self.streams.control = Some(control);
+        (self.streams.pid, self.streams.last_seq) = (pid, last_seq);
+        Ok(())
     }
 
     /// Finds the streams process of a former shim, and asks it what it holds.

@@ -271,7 +271,10 @@ impl Pod {
             }
             let response = deletion(process);
             self.drop_streams(id, exec_id);
-            self.container_mut(id)?.execs.remove(exec_id);
+            if let Some(mut exec) = self.container_mut(id)?.execs.remove(exec_id) {
+                self.abandon_waiters(&mut exec.process);
+                self.end_logger(exec.process.logger);
+            }
             self.save(id);
             return Reply::message(&response);
         }

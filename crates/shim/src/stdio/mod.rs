@@ -82,7 +82,7 @@ impl Stdio {
     pub(crate) fn open(&self, context: Context<'_>) -> Result<Opened, Failure> {
         let mut opened = Opened::default();
         if self.terminal {
-            self.open_for_terminal(&mut opened)?;
+            self.open_for_terminal(context, &mut opened)?;
             return Ok(opened);
         }
         opened.own[0] = Some(self.open_input(context, &mut opened.kept)?);
@@ -124,7 +124,7 @@ impl Stdio {
     }
 
     /// A terminal's streams are moved by somebody: the ends that are the client's are opened for him.
-    fn open_for_terminal(&self, opened: &mut Opened) -> Result<(), Failure> {
+    fn open_for_terminal(&self, context: Context<'_>, opened: &mut Opened) -> Result<(), Failure> {
         if let Target::Fifo(path) = Target::parse(&self.stdin)? {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK;
             opened.kept.push((Role::ClientInput, open_fifo(&path, flags)?));
@@ -136,11 +136,11 @@ impl Stdio {
                 opened.kept.push((Role::ClientOutput, fifo));
             }
             Target::File(path) => opened.kept.push((Role::ClientOutput, open_file(&path)?)),
-            Target::Binary(_) => {
-                return Err(Failure::new(
-                    gantry_types::ErrorKind::Unimplemented,
-                    "a terminal's output does not go to a logging binary",
-                ));
+            Target::Binary(binary) => {
+                let (logger, (output, _)) = Logger::start(&binary, context, true)?;
+                rustix::io::ioctl_fionbio(&output, true).map_err(Failure::call("fcntl"))?;
+                opened.logger = Some(logger);
+                opened.kept.push((Role::ClientOutput, output));
             }
             Target::Null | Target::Log(_) | Target::Attach => {}
         }

@@ -57,6 +57,15 @@ impl Call {
     }
 }
 
+/// A connection between two programs that serve it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspended {
+    /// The stream of the client's last call.
+    pub last_stream: u32,
+    /// The streams of the calls that have no answer yet.
+    pub waiting: Vec<u32>,
+}
+
 /// One client's connection, without its socket.
 ///
 /// Whoever owns the socket gives what he reads to [`receive`](Self::receive), and writes [`output`](Self::output).
@@ -73,6 +82,19 @@ impl Connection {
     /// A connection at its start.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// What another program needs to go on with the connection; nothing while a frame is on its way in or out.
+    pub fn suspend(&self) -> Option<Suspended> {
+        let still = !self.decoder.is_within_frame() && self.output.bytes().is_empty();
+        still.then(|| Suspended { last_stream: self.last_stream, waiting: self.waiting.clone() })
+    }
+
+    /// Goes on with a connection that another program had.
+    pub fn resume(suspended: Suspended) -> Self {
+        let Suspended { last_stream, mut waiting } = suspended;
+        waiting.sort_unstable();
+        Self { last_stream, waiting, ..Self::default() }
     }
 
     /// Takes bytes from the front of `input` up to the end of a call; nothing if all were taken and none is complete.

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use gantry_testkit::{Need, require};
+use gantry_testkit::{Need, peer_shim, require};
 use gantry_ttrpc::Code;
 use gantry_ttrpc::client::{Client, Options};
 use gantry_ttrpc::frame::{Decoded, Decoder, Header, Kind};
@@ -18,7 +18,7 @@ use gantry_ttrpc::server::Connection;
 use gantry_types::ErrorKind;
 use prost::Message;
 
-use shim::{Connected, DEBIAN, Id, PEER, Shim};
+use shim::{Connected, DEBIAN, Id, Shim};
 
 /// A task service answers calls with and without success.
 fn answers(program: &str, name: &str) {
@@ -46,8 +46,8 @@ fn debian_shim_answers() {
 
 #[test]
 fn newer_shim_answers() {
-    require!(Need::Root, Need::File(PEER));
-    answers(PEER, "gt-ttrpc-peer");
+    require!(Need::Root);
+    answers(&peer_shim!(), "gt-ttrpc-peer");
 }
 
 fn frame(stream: u32, kind: u8, payload: &[u8]) -> Vec<u8> {
@@ -77,8 +77,8 @@ fn answers_until(mut receive: impl FnMut() -> Vec<u8>, last: u32) -> Vec<(u32, C
 /// Frames that break the protocol get the same answers from Go's server and from ours.
 #[test]
 fn broken_frames_are_answered_as_go_answers_them() {
-    require!(Need::Root, Need::File(PEER));
-    let shim = Shim::start(PEER, "gt-ttrpc-frames");
+    require!(Need::Root);
+    let shim = Shim::start(&peer_shim!(), "gt-ttrpc-frames");
     let unknown =
         Request { service: "no.Service".into(), method: "M".into(), ..Default::default() }.encode_to_vec();
     let broken = [

@@ -27,8 +27,6 @@ struct Shutdown {
 
 /// Debian's, of containerd 1.6.
 pub(crate) const DEBIAN: &str = "/usr/bin/containerd-shim-runc-v2";
-/// Of containerd 2.
-pub(crate) const PEER: &str = "/opt/peers/bin/containerd-shim-runc-v2";
 
 /// A shim without a container and without a daemon.
 pub(crate) struct Shim {

@@ -14,7 +14,7 @@ mod fifo;
 mod shim;
 mod task;
 
-pub(crate) use binary::{Answer, Call, is_containerd_1, is_ours};
+pub(crate) use binary::{Answer, Call, is_containerd_1, is_ours, shim_binary};
 pub(crate) use daemon::{Daemon, name_of};
 pub(crate) use fifo::{Input, Output};
 pub(crate) use shim::{Expect, Shim, is_gone};
