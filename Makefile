@@ -43,10 +43,12 @@ FILTER ?=
 conformance-containerd: setup
 	@scripts/containerd.sh $(FILTER)
 
-## The tests again and again, and longer races. ROUNDS may be given.
+## The tests again and again, and longer races; then half an hour of random operations on shims. ROUNDS (0 for none),
+## SHIM_SECONDS and SEED may be given.
 ROUNDS ?= 20
+SHIM_SECONDS ?= 1800
 soak: setup
-	@scripts/soak.sh $(ROUNDS)
+	@GANTRY_SHIM_SOAK_SECONDS=$(SHIM_SECONDS) $(if $(SEED),GANTRY_SOAK_SEED=$(SEED)) scripts/soak.sh $(ROUNDS)
 
 ## Throws damaged bytes at every parser. SECONDS (each target) and TARGETS may be given.
 SECONDS ?= 30

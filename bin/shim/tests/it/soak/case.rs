@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use gantry_proto_shim::own::{self, ReportRequest, ReportResponse};
 use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::WaitResponse;
-use gantry_testkit::{Bundle, DEADLINE};
+use gantry_testkit::{Bundle, Cgroups, DEADLINE};
 use gantry_ttrpc::CallError;
 use rustix::fs::OFlags;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::ledger::{Ledger, is_not_found};
@@ -45,6 +46,8 @@ pub(super) struct Case<'d> {
     input: Option<Input>,
     outputs: Vec<Output>,
     fifos: Vec<PathBuf>,
+    /// What was done to it last, for findings.
+    pub(super) done: Vec<String>,
     waits: Vec<(String, Arc<Shim>, JoinHandle<Result<WaitResponse, CallError>>)>,
 }
 
@@ -62,7 +65,14 @@ pub(super) fn bundle(random: &mut Random, group: Option<&str>) -> Bundle {
 
 impl<'d> Case<'d> {
     pub(super) fn new(task: Task<'d>) -> Self {
-        Self { task, input: None, outputs: Vec::new(), fifos: Vec::new(), waits: Vec::new() }
+        Self {
+            task,
+            input: None,
+            outputs: Vec::new(),
+            fifos: Vec::new(),
+            done: Vec::new(),
+            waits: Vec::new(),
+        }
     }
 
     /// Streams of some kind for the container.
@@ -174,6 +184,11 @@ impl<'d> Case<'d> {
         loop {
             let state = self.task.state_of("");
             if is_not_found(&state) {
+                // One that is being made for a client that has gone is not told of yet.
+                if Instant::now() < end && self.is_known(ledger) {
+                    thread::sleep(Duration::from_millis(3));
+                    continue;
+                }
                 break;
             }
             let Some(state) = ledger.answer("State", state) else { break };
@@ -193,6 +208,11 @@ impl<'d> Case<'d> {
             }
         }
         self.gone(ledger);
+    }
+
+    fn is_known(&self, ledger: &Ledger) -> bool {
+        let report = report(&self.task.shim, ledger);
+        report.is_some_and(|report| report.containers.iter().any(|container| container.id == self.task.id))
     }
 
     fn delete_execs(&self, ledger: &Ledger) {
@@ -242,6 +262,32 @@ impl<'d> Case<'d> {
             }
             let _ = fs::remove_file(fifo);
         }
+        self.no_process_left(ledger);
+    }
+
+    fn no_process_left(&mut self, ledger: &Ledger) {
+        let parent = self.task.bundle.cgroup_parent().to_owned();
+        let end = Instant::now() + FREE;
+        let processes = || Cgroups::detect().processes(&parent);
+        while !processes().is_empty() && Instant::now() < end {
+            thread::sleep(Duration::from_millis(3));
+        }
+        let left = processes();
+        if left.is_empty() {
+            return;
+        }
+        let name = |pid: &i32| {
+            let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            format!("{} {}", stat.chars().take(60).collect::<String>(), String::from_utf8_lossy(&words))
+        };
+        let names: Vec<_> = left.iter().map(name).collect();
+        ledger.wrong("processes are left after Delete", &(names, &self.done));
+        left.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| {
+            let _ = kill_process(pid, Signal::KILL);
+        });
+        // It would end the soak; the sweep of the next tests removes what is left.
+        std::mem::forget(std::mem::take(&mut self.task.bundle));
     }
 }
 

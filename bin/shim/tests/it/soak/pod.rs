@@ -154,8 +154,13 @@ impl<'d> Pod<'d> {
             // Who asks first is not there any more when it is made.
             let request = case.task.create_request(io.clone());
             self.send(&case.task.shim, method::CREATE, &request, usize::MAX);
+            case.done.push("Create by a client that has gone".into());
         }
+        let terminal = io.terminal;
         let created = self.ledger.answer("Create", case.task.create_with(io));
+        let runtime = &case.task.options.binary_name;
+        let config = &case.task.bundle.config()["process"]["args"];
+        case.done.push(format!("{config} by {runtime:?}, terminal {terminal}: {}", created.is_some()));
         case.task.forget();
         if created.is_some() && !self.random.once_in(6) {
             self.ledger.answer("Start", case.task.start_process(""));
@@ -201,6 +206,7 @@ impl<'d> Pod<'d> {
         self.ledger.count("shim replaced");
         for (case, before) in self.cases.iter_mut().zip(before) {
             case.task.shim = Arc::clone(&shim);
+            case.done.push(format!("shim replaced, {before:?}"));
             let after = case.look(self.ledger);
             // Its end may have come meanwhile.
             if before.map(|(pid, _)| pid) != after.map(|(pid, _)| pid) {
@@ -213,6 +219,7 @@ impl<'d> Pod<'d> {
 
     fn clean_up(&mut self) {
         for mut case in self.cases.drain(..) {
+            case.done.push("shim killed, delete".into());
             let bundle = case.task.bundle.path();
             let output = self
                 .daemon
