@@ -161,8 +161,11 @@ impl<'d> Case<'d> {
         }
     }
 
-    /// Several at once.
+    /// Several at once. Not with runc, whose exec may be frozen by Pause half-way, and answers after Resume only.
     pub(super) fn burst(&mut self, random: &mut Random, ledger: &Ledger) {
+        if !self.task.options.binary_name.is_empty() {
+            return self.poke(random, ledger);
+        }
         let task = &self.task;
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -326,12 +329,38 @@ pub(super) fn report(shim: &Shim, ledger: &Ledger) -> Option<ReportResponse> {
     ledger.answer("Report", shim.call_service(own::SERVICE, own::method::REPORT, &ReportRequest {}))
 }
 
+/// What is known of a call that hangs.
+fn stuck(task: &Task<'_>, process: &str, ledger: &Ledger) -> String {
+    let (init, exec) = (task.state_of(""), task.state_of(process));
+    let mut text = format!("of {process:?}: {init:?} {exec:?} {:?}", report(&task.shim, ledger));
+    let shim = task.shim.pid().to_string();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let read = |name: &str| fs::read_to_string(entry.path().join(name)).unwrap_or_default();
+        let status = read("status");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap_or_default().trim();
+        let group = read("cgroup");
+        if parent == shim || group.contains(task.bundle.cgroup_parent()) {
+            let freezer = group.lines().find(|line| line.contains("freezer")).unwrap_or_default().to_owned();
+            let stat: String = read("stat").chars().take(40).collect();
+            text.push_str(&format!("\n{stat} at {} in {freezer} {}", read("wchan"), read("cmdline")));
+        }
+    }
+    text.push_str(&fs::read_to_string(task.cgroup_file("freezer", "freezer.state")).unwrap_or_default());
+    text
+}
+
 /// One call.
 fn poke(task: &Task<'_>, random: &mut Random, ledger: &Ledger) {
     let exec = random.pick(&EXECS);
     let process = random.pick(&["", exec]);
     match random.below(20) {
-        0..=3 => drop(ledger.answer("Start", task.start_process(process))),
+        0..=3 => {
+            let answer = task.start_process(process);
+            if matches!(answer, Err(CallError::Timeout { .. })) {
+                ledger.wrong("Start hangs", &stuck(task, process, ledger));
+            }
+            ledger.answer("Start", answer);
+        }
         4..=5 => {
             let signal = random.pick(&[0, 10, 15, 9, 64]);
             ledger.answer("Kill", task.kill_process(process, signal));

@@ -28,7 +28,9 @@ impl Ledger {
             return None;
         };
         let refusals = [Code::NotFound, Code::FailedPrecondition, Code::AlreadyExists];
-        if refusals.iter().any(|code| *code as i32 == status.code) {
+        // What another runtime refuses has words, but no kind.
+        let by_runc = status.message.starts_with("OCI runtime runc: ");
+        if by_runc || refusals.iter().any(|code| *code as i32 == status.code) {
             self.count(&format!("{method} refused"));
         } else {
             self.wrong(&format!("{method} fails with code {}", status.code), &status.message);
