@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-vm bench soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-vm bench soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -37,10 +37,18 @@ unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS RUNTIME
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
 
-## The tests again and again, and longer races. ROUNDS may be given.
+## The tests of the shim with containerd 2.x of Debian sid, downloaded and not installed. FILTER, GANTRY_CONTAINERD and
+## GANTRY_CTR may be given: scripts/containerd.sh.
+FILTER ?=
+conformance-containerd: setup
+	@scripts/containerd.sh $(FILTER)
+
+## The tests again and again, and longer races; then half an hour of random operations on shims. ROUNDS (0 for none),
+## SHIM_SECONDS and SEED may be given.
 ROUNDS ?= 20
+SHIM_SECONDS ?= 1800
 soak: setup
-	@scripts/soak.sh $(ROUNDS)
+	@GANTRY_SHIM_SOAK_SECONDS=$(SHIM_SECONDS) $(if $(SEED),GANTRY_SOAK_SEED=$(SEED)) scripts/soak.sh $(ROUNDS)
 
 ## Throws damaged bytes at every parser. SECONDS (each target) and TARGETS may be given.
 SECONDS ?= 30

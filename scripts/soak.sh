@@ -1,6 +1,7 @@
 #!/bin/sh
 # Runs the tests of the runtime and of cgroups ROUNDS times, with longer races (GANTRY_SOAK_SECONDS each, 10 if absent) and other
-# random profiles each time. Every second round is the runtime's alone, on cgroup v2. Stops at the first round that fails.
+# random profiles each time. Every second round is the runtime's alone, on cgroup v2. Then, for GANTRY_SHIM_SOAK_SECONDS (1800 if
+# absent, 0 for never), random operations on shims, which GANTRY_SOAK_SEED repeats. Stops at the first that fails.
 # Needs root.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,3 +23,8 @@ while [ "$round" -le "$rounds" ]; do
     CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER=$runner cargo test --quiet $packages $features
     round=$((round + 1))
 done
+seconds=${GANTRY_SHIM_SOAK_SECONDS:-1800}
+[ "$seconds" -gt 0 ] || exit 0
+echo "the shim, for $seconds s"
+GANTRY_SOAK_SECONDS=$seconds GANTRY_SOAK_SEED=${GANTRY_SOAK_SEED:-$(date +%s)} \
+    cargo test --quiet --package gantry-shim-bin --test it -- soak:: --nocapture

@@ -73,11 +73,13 @@ impl Containerd {
     /// When it does not.
     pub fn start(&self) {
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        let mut command = Command::new(program("GANTRY_CONTAINERD", "containerd"));
-        if let Some(path) = &self.path {
-            let all = std::env::var("PATH").unwrap_or_default();
-            command.env("PATH", format!("{}:{all}", path.display()));
-        }
+        let binary = program("GANTRY_CONTAINERD", "containerd");
+        let mut command = Command::new(&binary);
+        // The shim of another containerd is beside it.
+        let beside = Path::new(&binary).parent().filter(|dir| dir.is_absolute()).map(Path::to_owned);
+        let all = std::env::var_os("PATH").unwrap_or_default();
+        let path = self.path.iter().cloned().chain(beside).chain(std::env::split_paths(&all));
+        command.env("PATH", std::env::join_paths(path).expect("directories without colons"));
         // It ends with the pid namespace of the tests.
         let mut daemon = command
             .arg("--config")

@@ -20,6 +20,7 @@ mod runtimes;
 mod sandbox;
 mod security;
 mod shutdown;
+mod soak;
 mod stdio;
 mod terminal;
 mod upgrade;

@@ -1,6 +1,7 @@
 //! The daemon's event service.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gantry_proto_shim::Message;
@@ -60,15 +61,27 @@ fn names(event: &Any) -> (String, String) {
 /// The service, on a socket of its own.
 #[derive(Debug)]
 pub(crate) struct EventServer {
+    socket: PathBuf,
     seen: Arc<Mutex<Vec<Seen>>>,
-    _server: Server,
+    server: Mutex<Option<Server>>,
 }
 
 impl EventServer {
     pub(crate) fn new(socket: &Path) -> Self {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let list = Arc::clone(&seen);
-        let server = serve(socket, move |call| {
+        let server = Self { socket: socket.to_owned(), seen: Arc::default(), server: Mutex::default() };
+        server.come_back();
+        server
+    }
+
+    /// Serves nobody until it comes back.
+    pub(crate) fn go_away(&self) {
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let _ = fs::remove_file(&self.socket);
+    }
+
+    pub(crate) fn come_back(&self) {
+        let list = Arc::clone(&self.seen);
+        let server = serve(&self.socket, move |call| {
             if call.service != SERVICE || call.method != FORWARD {
                 return Err(Status::new(Code::Unimplemented, call.method.clone()));
             }
@@ -77,7 +90,8 @@ impl EventServer {
             list.lock().unwrap_or_else(PoisonError::into_inner).push(Seen::of(envelope));
             Ok(Empty {}.encode_to_vec())
         });
-        Self { seen, _server: server.expect("a socket for events") }
+        let server = server.expect("a socket for events");
+        *self.server.lock().unwrap_or_else(PoisonError::into_inner) = Some(server);
     }
 
     /// All events of a container so far, in their order.

@@ -79,6 +79,14 @@ impl Output {
         self.text()
     }
 
+    /// Reads what is there, and forgets it.
+    pub(crate) fn drain(&mut self) {
+        if self.end.is_some() {
+            let _ = self.read_more(Instant::now());
+            self.seen.clear();
+        }
+    }
+
     /// Reads what comes; false at the end.
     fn read_more(&mut self, limit: Instant) -> bool {
         let file = self.end.as_mut().expect("an open end");
