@@ -159,7 +159,8 @@ fn freeze_v1(node: &Node) -> Result<(), Errno> {
         }
         match dir.read("freezer.state")?.trim_ascii() {
             "FROZEN" => return Ok(()),
-            "FREEZING" => {}
+            // Somebody may thaw it at the same time.
+            "FREEZING" | "THAWED" => {}
             _ => return Err(Errno::PROTO),
         }
         if Instant::now() >= deadline {

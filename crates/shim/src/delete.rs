@@ -42,7 +42,10 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
         .map_err(|error: gantry_types::InvalidId| Failure::invalid(error.to_string()))?;
     // A configuration that cannot be read is no reason to leave the container running.
     let group = group(&bundle, id.as_str()).unwrap_or_else(|_| id.to_string());
-    let place = Place::of(&invocation.address, &invocation.namespace, &group, None);
+    let mut place = Place::of(&invocation.address, &invocation.namespace, &group, None);
+    if let Some(socket) = crate::pod::recorded_socket(&place.directory) {
+        place.socket = socket;
+    }
     if let Some(response) = by_shim(&place, id.as_str()) {
         return Ok(response.encode_to_vec());
     }
@@ -58,6 +61,11 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     work::delete_forced(&subject)?;
     if let Some(remains) = &remains {
         remains.remove();
+        let quit = place.is_empty();
+        if quit || !remains.streamed.is_empty() {
+            // There may be none, and it ends with the last one that it serves.
+            let _ = crate::pod::forget_streams(&place.directory, id.as_str(), &remains.streamed, quit);
+        }
     }
     place.clear();
     let exit = remains.as_ref().and_then(|remains| remains.exit);

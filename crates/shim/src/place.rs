@@ -104,12 +104,16 @@ impl Place {
         Ok(same.then_some(file))
     }
 
+    /// Whether the pod has no containers.
+    pub(crate) fn is_empty(&self) -> bool {
+        std::fs::read_dir(self.directory.join(crate::pod::CONTAINERS))
+            .is_ok_and(|mut entries| entries.next().is_none())
+    }
+
     /// Removes what is left of a pod without containers.
     pub(crate) fn clear(&self) {
-        // Somebody may serve it again: the directory says so.
-        let empty = std::fs::read_dir(self.directory.join(crate::pod::CONTAINERS))
-            .is_ok_and(|mut entries| entries.next().is_none());
-        if empty && !self.is_served() {
+        // Somebody may serve it again.
+        if self.is_empty() && !self.is_served() {
             let _ = std::fs::remove_file(&self.socket);
             let _ = std::fs::remove_dir_all(&self.directory);
         }

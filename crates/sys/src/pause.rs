@@ -106,7 +106,8 @@ mod tests {
     fn the_program_sleeps_until_it_is_told_to_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pause");
-        let mut file = std::fs::File::options().write(true).create(true).mode(0o755).open(&path).unwrap();
+        let mut options = std::fs::File::options();
+        let mut file = options.write(true).create_new(true).mode(0o755).open(&path).unwrap();
         std::io::Write::write_all(&mut file, &executable()).unwrap();
         drop(file);
         // By another process: a fork of this threaded one may still hold the file open for writing.

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use gantry_proto_shim::events::TaskExit;
+use gantry_proto_shim::own::{ReportRequest, ReportResponse, SERVICE, method};
 use gantry_proto_shim::process::Status;
 use gantry_testkit::{Bundle, Need, require, until, until_true};
 use gantry_ttrpc::Code;
@@ -182,4 +183,25 @@ fn what_ended_without_a_shim_is_told_once() {
     assert_eq!(events.iter().filter(|event| event.kind == "exit").count(), 1);
     task.kill_process("", 9).fails(Code::NotFound);
     task.delete();
+}
+
+#[test]
+fn delete_ends_the_streams_of_a_killed_shim() {
+    ours!("the reference's streams end with it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let (input, mut out) = (Input::new(daemon.path("in")), Output::new(daemon.path("out")));
+    let terminal = Bundle::new().sleeping().edit(|c| c["process"]["terminal"] = true.into());
+    let mut task = daemon.task(terminal);
+    let io = Io { terminal: true, stderr: String::new(), ..Io::stdout(out.path()).with_input(input.path()) };
+    task.create_with(io).good();
+    task.start();
+    let report: ReportResponse = task.shim.call_service(SERVICE, method::REPORT, &ReportRequest {}).good();
+    task.shim.ask(&task.id).good();
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    daemon.delete(&task.id, task.bundle.path());
+    task.forget();
+    until_true("the streams process to end", || crate::harness::is_gone(report.streams_pid));
+    out.read_to_end();
 }

@@ -207,3 +207,33 @@ fn the_end_of_a_container_that_was_never_started_is_told() {
     let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
     assert_eq!(kinds, ["create", "exit", "delete"]);
 }
+
+#[test]
+fn pausing_waits_for_processes_that_are_being_started() {
+    ours!("the reference freezes them half made");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sleeping());
+    for round in 0..20 {
+        let name = format!("e{round}");
+        task.exec(&name, &process_spec(&["/bin/true"]), Io::default()).good();
+        let (client, id) = (task.shim.client(), task.id.clone());
+        let request = gantry_proto_shim::task::StartRequest { id, exec_id: name.clone() };
+        let start = std::thread::spawn(move || {
+            let (service, method) = (gantry_proto_shim::task::SERVICE_V2, gantry_proto_shim::task::method::START);
+            client.call::<_, gantry_proto_shim::task::StartResponse>(service, method, &request)
+        });
+        task.pause().good();
+        // It was before the pause, or is refused in it; never is it stuck.
+        let started = start.join().unwrap();
+        task.resume().good();
+        match started {
+            Ok(_) => assert_eq!(task.wait_process(&name).good().exit_status, 0),
+            Err(error) => assert_eq!(error.status().unwrap().code(), Code::FailedPrecondition),
+        }
+        task.delete_process(&name).good();
+    }
+    task.kill(9);
+    task.wait();
+    task.delete();
+}

@@ -345,6 +345,7 @@ impl Pod {
         };
         self.answer_to(caller, answer);
         self.settle(id);
+        self.resume_queue(id);
     }
 
     fn frozen(&mut self, id: &str, caller: Option<Caller>, verdict: Result<Done, Failure>, status: Status) {

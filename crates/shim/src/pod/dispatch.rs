@@ -91,14 +91,20 @@ impl Pod {
         }
     }
 
-    /// The container of a call, if an operation is at work on it. An exec's start and end are its own.
+    /// The container of a call, if the call has to wait for an operation on it.
     fn busy_subject(&self, call: &Call) -> Option<String> {
-        let of_exec = matches!(call.method.as_str(), task::method::START | task::method::DELETE)
-            && task::StartRequest::decode(&*call.payload).is_ok_and(|request| !request.exec_id.is_empty());
         // Every request has the container's id as its first field.
         let id = task::PauseRequest::decode(&*call.payload).ok()?.id;
-        let busy = !of_exec && self.containers.get(&id).is_some_and(|container| container.busy);
-        busy.then_some(id)
+        let container = self.containers.get(&id)?;
+        let starting = || container.execs.values().any(|exec| exec.process.starting);
+        let waits = match call.method.as_str() {
+            // A process that is being set up would be frozen in the middle of it, and its maker with it.
+            task::method::PAUSE | task::method::CHECKPOINT => container.busy || starting(),
+            // The end of an exec is its own.
+            task::method::DELETE => container.busy && !names_exec(call),
+            _ => container.busy,
+        };
+        waits.then_some(id)
     }
 
     fn enqueue(&mut self, id: &str, caller: Caller, call: Call) -> Result<Reply, Failure> {
@@ -115,19 +121,25 @@ impl Pod {
         Ok(Reply::Later)
     }
 
-    /// Goes on with what waited for a container's operation.
+    /// Goes on with what waited for a container's operation. What has to wait for the next one waits on.
     pub(super) fn resume_queue(&mut self, id: &str) {
-        while let Some(container) = self.containers.get_mut(id) {
-            if container.busy {
-                return;
-            }
-            let Some((caller, call)) = container.queue.pop_front() else {
-                container.queue.shrink_to_fit();
+        let waiting = self.containers.get(id).map_or(0, |container| container.queue.len());
+        for _ in 0..waiting {
+            let Some(container) = self.containers.get_mut(id).filter(|container| !container.busy) else {
                 return;
             };
+            let Some((caller, call)) = container.queue.pop_front() else { return };
             self.call(caller, call);
         }
+        if let Some(container) = self.containers.get_mut(id) {
+            container.queue.shrink_to_fit();
+        }
     }
+}
+
+/// Whether a call to start or delete a process is about an exec.
+fn names_exec(call: &Call) -> bool {
+    task::StartRequest::decode(&*call.payload).is_ok_and(|request| !request.exec_id.is_empty())
 }
 
 impl Pod {

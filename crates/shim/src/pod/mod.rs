@@ -25,7 +25,8 @@ mod streams;
 mod task;
 mod upgrade;
 
-pub(crate) use record::{CONTAINERS, Remains, replace};
+pub(crate) use record::{CONTAINERS, Remains, recorded_socket, replace};
+pub(crate) use streams::forget as forget_streams;
 pub(crate) use upgrade::take_over;
 
 use std::collections::BTreeMap;
@@ -112,6 +113,7 @@ const SIGNALS: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1) | 1 << (SIGCHLD - 1)
 /// What setting up gives; later failures are logged, and answered to whom they concern.
 pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(), Failure> {
     let mut pod = Pod::open(identity, listener, lock)?;
+    pod.save_pod();
     pod.adopt_sandbox();
     pod.adopt();
     pod.rejoin_streams();

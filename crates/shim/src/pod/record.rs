@@ -314,6 +314,47 @@ pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
     rustix::fs::rename(&temporary, path).map_err(Failure::call(named("rename")))
 }
 
+/// The pod itself: docs/design/0004-shim.md, State (version 1).
+#[derive(Debug, Serialize, Deserialize)]
+struct PodRecord {
+    version: u32,
+    namespace: String,
+    socket: PathBuf,
+    events: String,
+    pid: u32,
+    start_time: u64,
+}
+
+const POD: &str = "pod.json";
+
+impl Pod {
+    /// Writes who serves the pod, and where.
+    pub(super) fn save_pod(&self) {
+        let pid = std::process::id();
+        let record = PodRecord {
+            version: VERSION,
+            namespace: self.identity.namespace.clone(),
+            socket: self.identity.socket.clone(),
+            events: self.identity.events.clone(),
+            pid,
+            start_time: gantry_runtime::start_time(pid as i32).unwrap_or(0),
+        };
+        let written = serde_json::to_vec(&record)
+            .map_err(|error| Failure::invalid(error.to_string()))
+            .and_then(|text| replace(&self.identity.directory.join(POD), &text));
+        if let Err(failure) = written {
+            self.log.error(&format!("record of the pod: {failure}"));
+        }
+    }
+}
+
+/// The socket that a pod was last served on.
+pub(crate) fn recorded_socket(directory: &Path) -> Option<PathBuf> {
+    let text = std::fs::read(directory.join(POD)).ok()?;
+    let record = serde_json::from_slice::<PodRecord>(&text).ok()?;
+    (record.version == VERSION).then_some(record.socket)
+}
+
 /// What a record says to whoever removes a container without its shim.
 #[derive(Debug)]
 pub(crate) struct Remains {
@@ -321,6 +362,8 @@ pub(crate) struct Remains {
     pub(crate) pid: i32,
     /// How its first process ended, if that was seen.
     pub(crate) exit: Option<(u32, SystemTime)>,
+    /// Its processes whose streams are served, by their exec ids; the first one's is empty.
+    pub(crate) streamed: Vec<String>,
     path: PathBuf,
 }
 
@@ -330,7 +373,11 @@ impl Remains {
         let path = path_of(directory, id);
         let record = read_record(&path).ok()?;
         let exit = record.init.exit.map(|exit| (exit.status, exit.at));
-        Some(Remains { options: record.options, pid: record.init.pid, exit, path })
+        let init = [(String::new(), record.init.streamed)];
+        let execs = record.execs.into_iter().map(|(exec_id, exec)| (exec_id, exec.streamed));
+        let streamed =
+            execs.chain(init).filter(|(_, streamed)| *streamed).map(|(exec_id, _)| exec_id).collect();
+        Some(Remains { options: record.options, pid: record.init.pid, exit, streamed, path })
     }
 
     /// Removes it.

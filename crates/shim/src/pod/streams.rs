@@ -375,3 +375,41 @@ impl Pod {
         Ok(Answer::Later)
     }
 }
+
+/// Has the streams process of a pod without a shim forget the processes of a container; with `quit`, end.
+///
+/// # Errors
+/// Unavailable where there is none.
+pub(crate) fn forget(
+    directory: &std::path::Path,
+    id: &str,
+    exec_ids: &[String],
+    quit: bool,
+) -> Result<(), Failure> {
+    let named = || Failure::call("the streams process");
+    let address = SocketAddrUnix::new(directory.join(CONTROL_SOCKET)).map_err(named())?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(named())?;
+    connect(&socket, &address).map_err(named())?;
+    let timeout = Some(std::time::Duration::from_secs(2));
+    rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)
+        .map_err(named())?;
+    let removals = exec_ids.iter().map(|exec_id| Op::Remove(key(id, exec_id)));
+    let last = quit.then_some(Op::Quit);
+    let ops = [Op::Hello { version: VERSION }].into_iter().chain(removals).chain(last);
+    let mut buffer = vec![0; MAX_MESSAGE_BYTES];
+    for (number, op) in ops.enumerate() {
+        let asked = number as u64 + 1;
+        let failed = |error| Failure::of(crate::streams::protocol::ProtocolError::kind(&error), &error);
+        send(socket.as_fd(), &Request { seq: asked, op }, &[]).map_err(failed)?;
+        // Whoever hears no answers any more is not heard, either.
+        loop {
+            match receive::<Reply>(socket.as_fd(), &mut buffer).map_err(failed)? {
+                Some((Reply::Ack { seq, .. } | Reply::Failed { seq, .. }, _)) if seq == asked => break,
+                Some(_) => {}
+                None => return Ok(()),
+            }
+        }
+    }
+    Ok(())
+}

@@ -140,6 +140,7 @@ impl Pod {
         let take = |fd: i32| take_inherited(fd).map_err(Failure::call(format!("descriptor {fd}")));
         let mut pod = Pod::open(handover.identity, take(handover.listener)?, take(handover.lock)?)?;
         pod.handed_over = true;
+        pod.save_pod();
         pod.last_serial = handover.last_serial;
         pod.adopt_sandbox();
         pod.sandbox.resume(handover.sandbox_waiters);

@@ -79,6 +79,8 @@ impl External<'_> {
             ErrorKind::NotFound
         } else if words.contains("already exists") {
             ErrorKind::AlreadyExists
+        } else if words.contains("paused") {
+            ErrorKind::FailedPrecondition
         } else if words.contains("not running") || words.contains("process already finished") {
             ErrorKind::NotFound
         } else {
