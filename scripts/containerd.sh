@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the tests of the shim with containerd's 2.x line in front of it: containerd, ctr and its own shim of Debian sid, whose
-# package is downloaded into .cache/containerd of the checkout (27 MB, once), unpacked and never installed. Needs root, and a mirror, which is the one that apt uses.
-# FILTER picks some of the tests.
+# package is downloaded into .cache/containerd of the checkout (27 MB, once), unpacked and never installed. Needs root, and a
+# mirror, which is the one that apt uses. FILTER, the first argument, picks some of the tests.
 #
 # GANTRY_CONTAINERD and GANTRY_CTR name other binaries. GANTRY_E2E_SHIM_RUNTIME=io.containerd.runc.v2 proves the tests on the
 # reference.

@@ -48,7 +48,15 @@ pub(super) struct Case<'d> {
     fifos: Vec<PathBuf>,
     /// What was done to it last, for findings.
     pub(super) done: Vec<String>,
-    waits: Vec<(String, Arc<Shim>, JoinHandle<Result<WaitResponse, CallError>>)>,
+    waits: Vec<Waiting>,
+}
+
+/// A call of Wait that has no answer yet.
+#[derive(Debug)]
+struct Waiting {
+    what: String,
+    shim: Arc<Shim>,
+    answer: JoinHandle<Result<WaitResponse, CallError>>,
 }
 
 /// A bundle of a group that runs one of the scripts.
@@ -116,8 +124,9 @@ impl<'d> Case<'d> {
             0..=3 => self.add_exec(exec, random, ledger),
             4..=6 => {
                 let process = random.pick(&["", exec]);
-                let wait = self.task.wait_aside(process);
-                self.waits.push((format!("wait for {process:?}"), Arc::clone(&self.task.shim), wait));
+                let answer = self.task.wait_aside(process);
+                let what = format!("wait for {process:?}");
+                self.waits.push(Waiting { what, shim: Arc::clone(&self.task.shim), answer });
                 ledger.count("wait begun");
             }
             7 => {
@@ -234,25 +243,24 @@ impl<'d> Case<'d> {
     pub(super) fn gone(&mut self, ledger: &Ledger) {
         self.task.forget();
         let end = Instant::now() + FREE;
-        for (what, shim, wait) in self.waits.drain(..) {
-            while !wait.is_finished() && Instant::now() < end {
+        for Waiting { what, shim, answer } in self.waits.drain(..) {
+            while !answer.is_finished() && Instant::now() < end {
                 thread::sleep(Duration::from_millis(1));
             }
-            if !wait.is_finished() {
-                ledger.wrong("Wait without an answer after Delete", &(self.task.id.clone(), what));
-            } else if let Ok(answer) = wait.join() {
+            if !answer.is_finished() {
+                ledger.wrong("Wait without an answer after Delete", &(&self.task.id, what));
+            } else if let Ok(answer) = answer.join()
                 // That of a killed shim ends with the connection.
-                if !shim.was_killed() {
-                    ledger.answer("Wait", answer);
-                }
+                && !shim.was_killed()
+            {
+                ledger.answer("Wait", answer);
             }
         }
         self.input = None;
         self.outputs.clear();
         let end = Instant::now() + FREE;
         for fifo in self.fifos.drain(..) {
-            loop {
-                let Some(held) = is_held(&fifo) else { break };
+            while let Some(held) = is_held(&fifo) {
                 if Instant::now() > end {
                     let args = self.task.bundle.config()["process"]["args"].to_string();
                     ledger.wrong(
