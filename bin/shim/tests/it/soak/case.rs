@@ -262,10 +262,9 @@ impl<'d> Case<'d> {
         for fifo in self.fifos.drain(..) {
             while let Some(held) = is_held(&fifo) {
                 if Instant::now() > end {
-                    let args = self.task.bundle.config()["process"]["args"].to_string();
                     ledger.wrong(
                         &format!("a FIFO has {held} after Delete"),
-                        &(fifo.clone(), args, holders(&fifo)),
+                        &(&fifo, &self.done, holders(&fifo)),
                     );
                     break;
                 }
@@ -325,8 +324,11 @@ fn holders(file: &Path) -> Vec<String> {
     for process in fs::read_dir("/proc").unwrap().flatten() {
         for descriptor in fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
             if fs::read_link(descriptor.path()).is_ok_and(|link| link == file) {
-                let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-                found.push(format!("{} {}", descriptor.path().display(), name.trim()));
+                let read = |name: &str| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+                let stat: String = read("stat").chars().take(40).collect();
+                let group = read("cgroup").lines().find(|line| line.contains("pids")).map(str::to_owned);
+                let descriptor = descriptor.path();
+                found.push(format!("{} {stat} at {} in {group:?}", descriptor.display(), read("wchan")));
             }
         }
     }
