@@ -220,7 +220,8 @@ fn pausing_waits_for_processes_that_are_being_started() {
         let (client, id) = (task.shim.client(), task.id.clone());
         let request = gantry_proto_shim::task::StartRequest { id, exec_id: name.clone() };
         let start = std::thread::spawn(move || {
-            let (service, method) = (gantry_proto_shim::task::SERVICE_V2, gantry_proto_shim::task::method::START);
+            let (service, method) =
+                (gantry_proto_shim::task::SERVICE_V2, gantry_proto_shim::task::method::START);
             client.call::<_, gantry_proto_shim::task::StartResponse>(service, method, &request)
         });
         task.pause().good();
