@@ -97,6 +97,8 @@ pub(crate) struct Pod {
     ending: Option<shutdown::Ending>,
     /// Keeps others from taking the pod over while we live.
     lock: OwnedFd,
+    /// The file that workers lock.
+    workers: OwnedFd,
     /// Whether the containers are children of ours that another program has made.
     handed_over: bool,
 }
@@ -136,6 +138,7 @@ impl Pod {
         epoll.add(&signals, Source::Signals, EventFlags::IN)?;
         rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
         epoll.add(&listener, Source::Listener, EventFlags::IN)?;
+        let workers = crate::place::workers_file(&identity.directory)?;
         let log = Log::open(&identity.bundle, identity.debug);
         let events = publish::open(&identity, &epoll, &log)?;
         let streams = streams::Streams::new(identity.directory.clone());
@@ -161,6 +164,7 @@ impl Pod {
             workers_started: 0,
             ending: None,
             handed_over: false,
+            workers,
             lock,
         })
     }
