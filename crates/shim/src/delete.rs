@@ -49,6 +49,9 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
     if let Some(response) = by_shim(&place, id.as_str()) {
         return Ok(response.encode_to_vec());
     }
+    if place.directory.is_dir() {
+        crate::place::await_workers(&place.directory);
+    }
     let remains = Remains::read(&place.directory, id.as_str());
     let subject = Subject {
         id: id.clone(),

@@ -72,7 +72,10 @@ impl Place {
                 return Ok(Taken::Served);
             }
             match self.lock() {
-                Ok(Some(lock)) => return Ok(Taken::Ours(lock)),
+                Ok(Some(lock)) => {
+                    await_workers(&self.directory);
+                    return Ok(Taken::Ours(lock));
+                }
                 Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
                 Ok(None) => {
                     let text = format!("the shim of {} neither serves nor ends", self.socket.display());
@@ -117,6 +120,25 @@ impl Place {
             let _ = std::fs::remove_file(&self.socket);
             let _ = std::fs::remove_dir_all(&self.directory);
         }
+    }
+}
+
+/// The file on which each worker of a pod has a lock.
+pub(crate) fn workers_file(directory: &Path) -> Result<OwnedFd, Failure> {
+    let path = directory.join("workers");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    openat(CWD, &path, flags, Mode::from_raw_mode(0o600))
+        .map_err(Failure::call(format!("open {}", path.display())))
+}
+
+/// Waits for the workers of a shim that is gone; those that take too long are not waited for.
+pub(crate) fn await_workers(directory: &Path) {
+    let Ok(file) = workers_file(directory) else { return };
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    while rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

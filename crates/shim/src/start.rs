@@ -29,13 +29,7 @@ const BACKLOG: i32 = 128;
 /// # Privilege
 /// Root.
 pub fn start(invocation: &Invocation) -> Result<String, Failure> {
-    // Containers must never see a binary that they could write to (CVE-2019-5736). First of all, because the last resort
-    // executes the binary anew.
-    if !seal::is_sealed().map_err(Failure::call("/proc/self/exe"))? && seal::seal_in_place().is_err() {
-        match seal::exec_sealed_copy() {
-            Err(errno) => return Err(Failure::call("execute a sealed copy of the shim")(errno)),
-        }
-    }
+    seal_self()?;
     let mut input = Vec::new();
     if !rustix::termios::isatty(rustix::stdio::stdin()) {
         std::io::stdin()
@@ -82,6 +76,17 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     };
     become_shim(identity, listener, lock)?;
     Ok(answer)
+}
+
+/// Sees to it that containers never see a binary that they could write to (CVE-2019-5736). First of all, because the last
+/// resort executes the binary anew.
+pub(crate) fn seal_self() -> Result<(), Failure> {
+    if seal::is_sealed().map_err(Failure::call("/proc/self/exe"))? || seal::seal_in_place().is_ok() {
+        return Ok(());
+    }
+    match seal::exec_sealed_copy() {
+        Err(errno) => Err(Failure::call("execute a sealed copy of the shim")(errno)),
+    }
 }
 
 /// What the daemon is told: JSON, or the bare address for one that is too old for that (containerd 1.6), which sets no

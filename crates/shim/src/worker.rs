@@ -5,7 +5,8 @@
 //!     ▲                │
 //!     └─ stream socket ┘   u8 verdict (0 done, 1 failed), body; descriptors with the first byte; then the end
 //! ```
-//! What a worker makes is a child of the shim's (CLONE_PARENT), which reaps it. A worker that ends without a verdict has
+//! Whoever takes a pod over waits for the workers of the shim before (`workers` in the pod's directory): what they make later
+//! would be lost to everybody. What a worker makes is a child of the shim's (CLONE_PARENT), which reaps it. A worker that ends without a verdict has
 //! failed, and nothing but its operation with it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use gantry_sys::clone::{CloneArgs, spawn};
 use gantry_sys::{Errno, fdpass, process, signal, syscall};
 use gantry_types::ErrorKind;
+use rustix::fs::FlockOperation;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::failure::Failure;
@@ -44,22 +46,24 @@ pub(crate) struct Worker {
     fds: Vec<OwnedFd>,
 }
 
-/// Begins an operation. Of the caller's descriptors the worker keeps those of `keep` and the standard streams.
+/// Begins an operation. Of the caller's descriptors the worker keeps the standard streams, and `workers`, on which it has a
+/// lock as long as it lives.
 ///
 /// # Errors
 /// What clone3(2) and socketpair(2) give.
 pub(crate) fn begin(
-    keep: &[BorrowedFd<'_>],
+    workers: BorrowedFd<'_>,
     work: impl FnOnce() -> Result<Done, Failure>,
 ) -> Result<Worker, Failure> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)
         .map_err(Failure::call("socketpair"))?;
     rustix::io::ioctl_fionbio(&ours, true).map_err(Failure::call("fcntl"))?;
-    let mut numbers: Vec<i32> = keep.iter().map(AsRawFd::as_raw_fd).collect();
-    numbers.push(theirs.as_raw_fd());
+    let mut numbers = [workers.as_raw_fd(), theirs.as_raw_fd()];
     let child = || {
         let _ = process::close_others(&mut numbers);
+        // A lock of the process's own, which nobody whom it forks inherits: fcntl_locking(2).
+        let _ = rustix::fs::fcntl_lock(workers, FlockOperation::NonBlockingLockShared);
         let _ = process::set_name(c"gantry-worker");
         let _ = signal::set_blocked(0);
         report_panics(theirs.as_fd());

@@ -15,6 +15,7 @@ pub mod fdpass;
 pub mod features;
 pub mod finale;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod net;
 pub mod netlink;

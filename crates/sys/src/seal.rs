@@ -75,6 +75,13 @@ pub(crate) struct Segment {
     flags: u32,
 }
 
+impl Segment {
+    /// Whether the program may write to it.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.flags & libc::PF_W != 0
+    }
+}
+
 /// The program's loaded segments, and the range that the linker asked to be read-only after relocation.
 pub(crate) fn segments() -> (Vec<Segment>, Option<(usize, usize)>) {
     // SAFETY: getauxval has no precondition.

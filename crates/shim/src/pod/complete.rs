@@ -80,7 +80,7 @@ impl Pod {
             let text = format!("more than {MAX_WORKERS} operations at once");
             Err(Failure::new(ErrorKind::ResourceExhausted, text))
         } else {
-            worker::begin(&[], work)
+            worker::begin(self.workers.as_fd(), work)
         };
         let number = self.serial();
         let added = begun.and_then(|worker| {
@@ -204,8 +204,9 @@ impl Pod {
         };
         take_over(process, &made, streams);
         let served = process.console.is_some() || !process.streams.is_empty();
-        // It may have ended before we knew that it is ours.
-        if let Some(index) = self.ended.iter().position(|ended| ended.pid == made.pid) {
+        // It may have ended before we knew that it is ours. A process that lives has its number from somebody who ended before.
+        let ended = process.pidfd.as_ref().is_none_or(super::exit::has_ended);
+        if ended && let Some(index) = self.ended.iter().position(|ended| ended.pid == made.pid) {
             let ended = self.ended.swap_remove(index);
             if let Some(process) = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id)) {
                 process.untold = Some(ended.exit);

@@ -157,6 +157,7 @@ impl Pod {
     /// Forgets a client, and what he waits for.
     fn disconnect(&mut self, number: u32) {
         self.clients.remove(&number);
+        self.sandbox.forget_callers(number);
         for container in self.containers.values_mut() {
             container.queue.retain(|(caller, _)| caller.connection != number);
             let execs = container.execs.values_mut().map(|exec| &mut exec.process);

@@ -32,7 +32,7 @@ pub(crate) use upgrade::take_over;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gantry_sys::signal;
 use serde::{Deserialize, Serialize};
@@ -89,12 +89,16 @@ pub(crate) struct Pod {
     loggers: Vec<(i32, Instant)>,
     /// Until when no client is let in.
     deaf_until: Option<Instant>,
+    /// When the shim will have been idle for long enough to give memory back.
+    idle_at: Option<Instant>,
     last_serial: u32,
     workers_started: u64,
     /// What remains to be done before the shim ends.
     ending: Option<shutdown::Ending>,
     /// Keeps others from taking the pod over while we live.
     lock: OwnedFd,
+    /// The file that workers lock.
+    workers: OwnedFd,
     /// Whether the containers are children of ours that another program has made.
     handed_over: bool,
 }
@@ -103,6 +107,9 @@ const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 const SIGCHLD: i32 = 17;
 const SIGPIPE: i32 = 13;
+
+/// How long nothing may have happened before memory is given back, once.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// The signals that are read from a descriptor.
 const SIGNALS: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1) | 1 << (SIGCHLD - 1);
@@ -131,6 +138,7 @@ impl Pod {
         epoll.add(&signals, Source::Signals, EventFlags::IN)?;
         rustix::io::ioctl_fionbio(&listener, true).map_err(Failure::call("fcntl"))?;
         epoll.add(&listener, Source::Listener, EventFlags::IN)?;
+        let workers = crate::place::workers_file(&identity.directory)?;
         let log = Log::open(&identity.bundle, identity.debug);
         let events = publish::open(&identity, &epoll, &log)?;
         let streams = streams::Streams::new(identity.directory.clone());
@@ -151,10 +159,12 @@ impl Pod {
             unreaped: Vec::new(),
             loggers: Vec::new(),
             deaf_until: None,
+            idle_at: None,
             last_serial: 0,
             workers_started: 0,
             ending: None,
             handed_over: false,
+            workers,
             lock,
         })
     }
@@ -179,6 +189,12 @@ impl Pod {
                     return;
                 }
             };
+            if !events.is_empty() {
+                self.idle_at = Some(Instant::now() + IDLE);
+            } else if self.idle_at.is_some_and(|at| Instant::now() >= at) {
+                self.idle_at = None;
+                gantry_sys::memory::release_idle();
+            }
             for (source, flags) in events {
                 self.happened(source, flags);
             }
@@ -189,10 +205,8 @@ impl Pod {
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.deadline);
         let logger = self.loggers.iter().map(|(_, until)| *until).min();
-        [self.events.deadline(), ending, self.unreaped_deadline(), logger, self.deaf_until]
-            .into_iter()
-            .flatten()
-            .min()
+        let own = [ending, logger, self.deaf_until, self.idle_at];
+        [self.events.deadline(), self.unreaped_deadline()].into_iter().chain(own).flatten().min()
     }
 
     fn happened(&mut self, source: Source, flags: EventFlags) {

@@ -100,6 +100,14 @@ impl Sandbox {
         self.0.as_ref().is_some_and(|pause| pause.busy || pause.pid != 0 && pause.exit.is_none())
     }
 
+    /// Nobody waits on a connection that is gone.
+    pub(super) fn forget_callers(&mut self, connection: u32) {
+        if let Some(pause) = &mut self.0 {
+            pause.waiters.retain(|caller| caller.connection != connection);
+            pause.stoppers.retain(|caller| caller.connection != connection);
+        }
+    }
+
     /// Who waits for the pause's end; nothing while a worker is at it, or somebody waits for that.
     pub(super) fn suspend(&self) -> Option<Vec<Caller>> {
         let Some(pause) = &self.0 else { return Some(Vec::new()) };

@@ -18,7 +18,6 @@ use gantry_proto_shim::Message;
 use gantry_proto_shim::own::{UpgradeRequest, UpgradeResponse};
 use gantry_sys::exec::{StringArray, execve};
 use gantry_sys::process::{clear_cloexec_raw, set_cloexec_raw, take_inherited};
-use gantry_sys::seal;
 use gantry_ttrpc::server::{Connection, Suspended};
 use gantry_types::ErrorKind;
 use rustix::fs::{CWD, FileType, MemfdFlags, Mode, OFlags, fstat, memfd_create, openat};
@@ -224,10 +223,8 @@ fn execute(path: &CString, memory: i32) -> Result<gantry_sys::Errno, Failure> {
 /// # Errors
 /// InvalidArgument for a handover of another version, and what setting up gives.
 pub(crate) fn take_over(memory: i32) -> Result<(), Failure> {
-    // Everything that was handed over is inherited until it is taken; nothing is executed before.
-    if !seal::is_sealed().map_err(Failure::call("/proc/self/exe"))? {
-        seal::seal_in_place().map_err(Failure::call("seal the shim"))?;
-    }
+    // Everything that was handed over is inherited until it is taken.
+    crate::start::seal_self()?;
     let memory = take_inherited(memory).map_err(Failure::call("the handover"))?;
     let mut text = Vec::new();
     let mut chunk = [0; 16 << 10];
