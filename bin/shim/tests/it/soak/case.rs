@@ -193,6 +193,7 @@ impl<'d> Case<'d> {
     /// Ends and deletes it.
     pub(super) fn finish(&mut self, ledger: &Ledger) {
         let end = Instant::now() + DEADLINE;
+        let mut refusal = None;
         loop {
             let state = self.task.state_of("");
             if is_not_found(&state) {
@@ -206,7 +207,9 @@ impl<'d> Case<'d> {
             let Some(state) = ledger.answer("State", state) else { break };
             if state.status == Status::Stopped as i32 {
                 self.delete_execs(ledger);
-                ledger.answer("Delete", self.task.delete_process(""));
+                let deleted = self.task.delete_process("");
+                refusal = deleted.as_ref().err().map(|error| format!("{:?}", error.status()));
+                ledger.answer("Delete", deleted);
             } else {
                 ledger.answer("Resume", self.task.resume());
                 ledger.answer("Kill all", self.task.kill_all(9));
@@ -215,7 +218,8 @@ impl<'d> Case<'d> {
                 }
             }
             if Instant::now() > end {
-                ledger.wrong("a container does not end", &state);
+                let report = report(&self.task.shim, ledger);
+                ledger.wrong("a container does not end", &(&state, &refusal, report, &self.done));
                 break;
             }
         }

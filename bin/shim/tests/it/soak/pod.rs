@@ -21,6 +21,9 @@ use crate::harness::{Answer, Daemon, Input, Shim, Task, name_of};
 
 /// How often a pod that lives long is emptied and measured.
 const MEASURE: Duration = Duration::from_secs(2);
+/// How often, and in what pauses, the memory of an idle shim is looked at for its least.
+const SETTLE_LOOKS: u32 = 12;
+const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// How much more memory than at the first look a shim may have, in KiB.
 const GROWTH_KIB: u64 = 256;
 
@@ -299,7 +302,12 @@ impl<'d> Pod<'d> {
             }
             std::thread::sleep(Duration::from_millis(5));
         }
-        let memory = private_kib(shim.pid());
+        // It gives memory back once it has been idle for a while.
+        let looks = (0..SETTLE_LOOKS).map(|_| {
+            std::thread::sleep(SETTLE_PAUSE);
+            private_kib(shim.pid())
+        });
+        let memory = looks.min().unwrap();
         self.memory_kib.push(memory);
         let first = self.memory_kib[0];
         if memory > first + GROWTH_KIB {
