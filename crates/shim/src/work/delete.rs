@@ -20,7 +20,7 @@ pub(crate) fn delete_forced(subject: &Subject) -> Result<(), Failure> {
 
 fn remove(subject: &Subject, force: Force) -> Result<(), Failure> {
     let removed = match subject.external() {
-        Some(external) => external.delete(force),
+        Some(external) => external.delete(),
         None => match gantry_runtime::delete(&subject.host(), &subject.id, force).map_err(Failure::from) {
             // Somebody removed it by hand.
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use gantry_proto_shim::options::CheckpointOptions;
-use gantry_runtime::{Force, Scope};
+use gantry_runtime::Scope;
 use gantry_sys::fdpass;
 use gantry_types::ErrorKind;
 use rustix::net::{
@@ -168,13 +168,10 @@ impl External<'_> {
         Ok((Made { pid: number, start_time: start_time(number), cgroup, ..Made::default() }, fds))
     }
 
-    pub(super) fn delete(&self, force: Force) -> Result<(), Failure> {
-        let mut command = self.command();
-        command.arg("delete");
-        if force == Force::Yes {
-            command.arg("--force");
-        }
-        match self.run(command.arg(self.subject.id.as_str())) {
+    /// Removes the container. By force, since its first process is known to have ended, or never to have run: runc refuses
+    /// one whose cgroup is frozen, or whose process's number somebody else has by now.
+    pub(super) fn delete(&self) -> Result<(), Failure> {
+        match self.run(self.command().args(["delete", "--force"]).arg(self.subject.id.as_str())) {
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
             result => result,
         }
