@@ -22,11 +22,12 @@ test: setup
 conformance-vm: setup
 	@cargo xtask conformance-vm
 
-## Us and the peers in turn in one run. COUNT, VIEW (v1, v2) and RUNTIMES (--runtime NAME=PATH ...) may be given.
+## Us and the peers in turn in one run. COUNT, VIEW (v1, v2), RUNTIMES (--runtime NAME=PATH ...) and SCENARIO (shim, run, exec, ...)
+## may be given; shims are compared with --peer-shim PATH in RUNTIMES, or Debian's.
 COUNT ?= 100
 VIEW ?= v2
 bench: setup build
-	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES)
+	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES) $(SCENARIO)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.
