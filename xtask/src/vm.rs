@@ -20,6 +20,7 @@ const SMOKE: &[(&str, &[&str])] = &[
             "update::every_flag",
         ],
     ),
+    ("shim", &["limits::", "sandbox::"]),
 ];
 
 /// How the suites run in `conformance`: the first process, and a lower kernel version for the runtime.
@@ -38,6 +39,7 @@ const SUITES: &[(&str, &str, &str)] = &[
     ("cgroup", "gantry-cgroup", "it"),
     ("runtime", "gantry-runtime-bin", "it"),
     ("security", "gantry-runtime-bin", "security"),
+    ("shim", "gantry-shim-bin", "it"),
 ];
 /// As the gate builds them, so that nothing is built twice.
 const FEATURES: &str = "gantry-runtime-bin/failpoints";
@@ -52,7 +54,7 @@ pub(crate) fn smoke() -> Result<String, Box<dyn Error>> {
     counts.report("virtual machine")
 }
 
-/// Every test of the cgroups and of the runtime, under each first process and with the paths for old kernels.
+/// Every test of the cgroups, of the runtime and of the shim, under each first process and with the paths for old kernels.
 pub(crate) fn conformance() -> Result<(), Box<dyn Error>> {
     let built = Built::new()?;
     let mut failed = Vec::new();
@@ -85,6 +87,7 @@ impl Built {
         }
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "gantry-runtime-bin", "--package", "gantry-testkit"]);
+        build.args(["--package", "gantry-shim-bin"]);
         if !build.args(["--features", FEATURES]).status()?.success() {
             return Err("cargo build failed".into());
         }
@@ -123,6 +126,7 @@ impl Built {
         let mut script =
             vec!["mount -t tmpfs -o mode=1777 tests /mnt; cd /mnt; export TMPDIR=/mnt; status=0".to_owned()];
         script.push("export GANTRY_TEST_SKIPS=/mnt/skips; : > $GANTRY_TEST_SKIPS".into());
+        script.push("export GANTRY_SHIM=/host/containerd-shim-gantry-v2".into());
         script.extend(kernel.map(|version| format!("export GANTRY_KERNEL_FEATURES={version}")));
         script.extend(lines);
         script.push("cat $GANTRY_TEST_SKIPS; exit $status".into());
