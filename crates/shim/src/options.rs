@@ -69,6 +69,14 @@ impl RuntimeOptions {
         Err(Failure::invalid(format!("runtime options of the unknown type {:?}", any.type_url)))
     }
 
+    /// What can be read of a request's options without a file: for the record of a container that is being made.
+    pub(crate) fn in_memory(any: Option<&Any>) -> Self {
+        let by_path = any
+            .and_then(|any| any.unpack::<GenericOptions>().ok())
+            .is_some_and(|generic| generic.config_body.is_empty() && !generic.config_path.is_empty());
+        if by_path { Self::default() } else { Self::decode(any).unwrap_or_default() }
+    }
+
     fn from_generic(generic: &GenericOptions) -> Result<Self, Failure> {
         let text = if !generic.config_body.is_empty() {
             String::from_utf8_lossy(&generic.config_body).into_owned()

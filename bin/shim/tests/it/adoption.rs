@@ -205,3 +205,41 @@ fn delete_ends_the_streams_of_a_killed_shim() {
     until_true("the streams process to end", || crate::harness::is_gone(report.streams_pid));
     out.read_to_end();
 }
+
+#[test]
+fn a_container_that_was_half_made_is_removed() {
+    ours!("the reference leaves it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let gate = daemon.path("gate");
+    let hook = format!("until test -e {}; do sleep 0.02; done", gate.display());
+    let bundle = Bundle::new().sleeping().edit(|c| {
+        c["hooks"] =
+            serde_json::json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", hook] }] });
+    });
+    let mut task = daemon.task(bundle);
+    let request = task.create_request(Io::default());
+    let client = task.shim.client();
+    let created = std::thread::spawn(move || {
+        let service = gantry_proto_shim::task::SERVICE_V2;
+        client.call::<_, gantry_proto_shim::task::CreateTaskResponse>(service, "Create", &request)
+    });
+    let state = daemon.runtime_root().join(daemon.namespace()).join(&task.id);
+    until_true("the hook to run", || state.exists());
+    task.shim.ask(&task.id).good();
+    task.shim.kill();
+    until_true("the shim to be gone", || task.shim.is_gone());
+    created.join().unwrap().unwrap_err();
+    fs::write(&gate, "").unwrap();
+    let answer = daemon.start(&task.id, &task.bundle, Vec::new());
+    task.shim = daemon.connect(&answer, &task.id);
+    task.shim.ask(&task.id).good();
+    until_true("what was made to be removed", || !state.exists());
+    task.state_of("").fails(Code::NotFound);
+    // The name is free.
+    task.create();
+    task.start();
+    task.kill(9);
+    task.wait();
+    task.delete();
+}

@@ -14,7 +14,6 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::Pod;
-use super::complete::Then;
 use super::container::{Container, Exec};
 use super::epoll::{EventFlags, Source};
 use super::exit::LOST_STATUS;
@@ -191,9 +190,9 @@ impl Pod {
         if record.init.status == Status::Creating {
             // Nobody was told of it; what there is of it goes.
             self.log.warn(&format!("container {id} was being created when its shim ended"));
-            let removal = move || work::delete_forced(&subject).map(|()| crate::worker::Done::default());
-            if let Err(failure) = self.begin(&id, None, Then::Updated, removal) {
-                self.log.error(&failure.message);
+            // Before anybody is served: the name must be free, or not, and nothing in between.
+            if let Err(failure) = work::delete_forced(&subject) {
+                self.log.error(&format!("what was made of {id} stays behind: {failure}"));
             }
             self.forget(&id);
             return Vec::new();

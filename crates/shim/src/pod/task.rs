@@ -98,7 +98,8 @@ impl Pod {
             id: id.clone(),
             namespace: self.identity.namespace.clone(),
             bundle: creation.bundle.clone(),
-            options: RuntimeOptions::default(),
+            // Whoever finds it half made has to know where.
+            options: RuntimeOptions::in_memory(request.options.as_ref()),
             init: Process::new(serial, stdio),
             execs: Default::default(),
             cgroup: None,
