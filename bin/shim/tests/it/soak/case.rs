@@ -384,7 +384,10 @@ fn poke(task: &Task<'_>, random: &mut Random, ledger: &Ledger) {
         8..=9 => drop(ledger.answer("Resume", task.resume())),
         10 => {
             let limit = 50 + random.below(50);
-            ledger.answer("Update", task.update(&json!({ "pids": { "limit": limit } })));
+            // Where there is nothing to limit, the call is one that changes nothing.
+            let pids = Cgroups::detect().has("pids");
+            let limits = if pids { json!({ "pids": { "limit": limit } }) } else { json!({}) };
+            ledger.answer("Update", task.update(&limits));
         }
         11 => drop(ledger.answer("Stats", task.stats())),
         12 => drop(ledger.answer("Pids", task.pids())),
