@@ -238,3 +238,28 @@ fn pausing_waits_for_processes_that_are_being_started() {
     task.wait();
     task.delete();
 }
+
+#[test]
+fn a_process_that_comes_as_its_container_ends_does_not_outlive_it() {
+    ours!("the reference leaves it running");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    for round in 0..15 {
+        let mut task = daemon.running(Bundle::new().sleeping().without_namespace("pid"));
+        task.exec("e", &process_spec(&["/bin/sleep", "1000"]), Io::default()).good();
+        let (client, id) = (task.shim.client(), task.id.clone());
+        let request = gantry_proto_shim::task::StartRequest { id, exec_id: "e".into() };
+        let start = std::thread::spawn(move || {
+            let (service, method) =
+                (gantry_proto_shim::task::SERVICE_V2, gantry_proto_shim::task::method::START);
+            client.call::<_, gantry_proto_shim::task::StartResponse>(service, method, &request)
+        });
+        // At another moment of the start each time.
+        std::thread::sleep(std::time::Duration::from_micros(round * 200));
+        let pid = rustix::process::Pid::from_raw(task.state().pid.cast_signed()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        assert_eq!(task.wait(), 137);
+        let _ = start.join().unwrap();
+        task.delete();
+    }
+}

@@ -325,6 +325,10 @@ impl Pod {
         let answer = match result {
             Ok(()) => {
                 process.status = Status::Running;
+                if let Some(container) = self.containers.get_mut(id) {
+                    // It may have come after those who outlived the first process were killed.
+                    container.swept &= container.init.untold.is_none();
+                }
                 self.save(id);
                 let (container_id, exec_id) = (id.to_owned(), exec_id.to_owned());
                 self.publish(&events::TaskExecStarted { container_id, exec_id, pid });
