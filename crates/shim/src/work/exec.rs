@@ -39,7 +39,9 @@ pub(crate) fn exec(subject: &Subject, execution: &Execution) -> Result<Done, Fai
         process,
         ..ExecRequest::default()
     };
-    let (child, console) = ExecTarget::open(&host, &subject.id)?.spawn(&host, &request)?;
+    let spawned = ExecTarget::open(&host, &subject.id)?.spawn(&host, &request);
+    // If the container has ended meanwhile, that is why, whatever the step that found out.
+    let (child, console) = spawned.or_else(|error| ExecTarget::open(&host, &subject.id).and(Err(error)))?;
     let made = Made { pid: child.pid, start_time: start_time(child.pid), ..Made::default() };
     let mut fds = vec![(Role::Pidfd, child.pidfd)];
     fds.extend(console.map(|master| (Role::Console, master)));
