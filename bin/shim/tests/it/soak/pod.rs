@@ -24,6 +24,8 @@ const MEASURE: Duration = Duration::from_secs(2);
 /// How often, and in what pauses, the memory of an idle shim is looked at for its least.
 const SETTLE_LOOKS: u32 = 12;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
+/// How many of them there are to each that is printed.
+const LOOKS_A_LINE: usize = 10;
 /// How much more memory than at the first look a shim may have, in KiB.
 const GROWTH_KIB: u64 = 256;
 
@@ -309,6 +311,9 @@ impl<'d> Pod<'d> {
         });
         let memory = looks.min().unwrap();
         self.memory_kib.push(memory);
+        if self.memory_kib.len() % LOOKS_A_LINE == 1 {
+            println!("{}: {memory} KiB at look {}", self.group, self.memory_kib.len());
+        }
         let first = self.memory_kib[0];
         if memory > first + GROWTH_KIB {
             self.ledger.wrong("the memory of an idle shim has grown", &(first, &self.memory_kib));

@@ -1,0 +1,2 @@
+//! Content-addressed blobs: ingest, verify, commit, read.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! containerd's gRPC services over the primitives.
+#![forbid(unsafe_code)]

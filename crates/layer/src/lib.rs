@@ -1,0 +1,2 @@
+//! Applies and makes tar layers.
+#![forbid(unsafe_code)]

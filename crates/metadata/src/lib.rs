@@ -1,0 +1,2 @@
+//! The embedded database: namespaces, records, leases, references, the event journal.
+#![forbid(unsafe_code)]

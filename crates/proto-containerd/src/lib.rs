@@ -1,0 +1,2 @@
+//! containerd's gRPC messages and services: layouts only.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The distribution client: resolve, pull, push, authentication, mirrors.
+#![forbid(unsafe_code)]

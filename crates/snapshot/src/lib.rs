@@ -1,0 +1,2 @@
+//! The snapshotter contract, its drivers and its conformance suite.
+#![forbid(unsafe_code)]
