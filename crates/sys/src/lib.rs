@@ -30,5 +30,6 @@ pub mod seccomp;
 pub mod signal;
 pub mod syscall;
 pub mod tty;
+pub mod writeback;
 
 pub use rustix::io::Errno;
