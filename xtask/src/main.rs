@@ -3,6 +3,8 @@
 
 mod conformance;
 mod gate;
+#[cfg(feature = "protos")]
+mod protos;
 mod syscalls;
 mod tidy;
 mod vm;
@@ -18,6 +20,7 @@ commands:
   conformance      other projects' suites, compared with the lists of conformance/
   conformance-vm   the tests of cgroups and of the runtime in a virtual machine
   smoke-vm         a short selection of them
+  protos           write the Rust of crates/proto-containerd/proto (needs --features protos)
   syscall-tables   write the seccomp compiler's tables of system calls from Debian's kernel headers";
 
 fn main() -> ExitCode {
@@ -30,6 +33,12 @@ fn main() -> ExitCode {
         Some((command, [])) if command == "conformance-vm" => vm::conformance(),
         Some((command, [])) if command == "smoke-vm" => vm::smoke().map(drop),
         Some((command, rest)) if command == "syscall-tables" => syscalls::run(rest),
+        #[cfg(feature = "protos")]
+        Some((command, [])) if command == "protos" => protos::run(),
+        #[cfg(not(feature = "protos"))]
+        Some((command, [])) if command == "protos" => {
+            Err("the generator is not built in: cargo run -p xtask --features protos -- protos".into())
+        }
         _ => Err(USAGE.into()),
     };
     match result {
