@@ -13,16 +13,24 @@ pub enum ErrorKind {
     FailedPrecondition,
     /// The caller lacks a privilege.
     PermissionDenied,
+    /// The caller's credentials are missing or wrong.
+    Unauthenticated,
     /// The kernel, the host or this build lacks the feature.
     Unimplemented,
-    /// A peer that is needed does not answer; trying again may help.
+    /// A peer that is needed does not answer, or somebody else has the thing; trying again may help.
     Unavailable,
+    /// The operation was ended by a conflict with another one.
+    Aborted,
     /// The caller gave up.
     Cancelled,
     /// The time limit passed.
     DeadlineExceeded,
     /// A limit was reached.
     ResourceExhausted,
+    /// A position outside of what there is.
+    OutOfRange,
+    /// Stored bytes are damaged or gone.
+    DataLoss,
     /// Anything else: a broken invariant or an unexpected answer of the kernel.
     Internal,
 }
