@@ -15,6 +15,8 @@ pub enum Feature {
     MountSetattr,
     /// `cgroup.kill`.
     CgroupKill,
+    /// Layers of overlayfs from id-mapped mounts.
+    OverlayMappedLayers,
     /// `lowerdir+` and values by descriptor for overlay's fsconfig(2).
     OverlayLowerdirAppend,
 }
@@ -26,6 +28,7 @@ impl Feature {
             Feature::CloseRangeCloexec => (5, 11),
             Feature::MountSetattr => (5, 12),
             Feature::CgroupKill => (5, 14),
+            Feature::OverlayMappedLayers => (5, 19),
             Feature::OverlayLowerdirAppend => (6, 7),
         }
     }

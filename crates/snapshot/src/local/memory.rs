@@ -1,0 +1,103 @@
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock};
+
+use super::records::{Read, Record, Records, Table, Write};
+use crate::{Error, SnapshotNumber};
+
+/// Records that last as long as the process.
+#[derive(Debug, Default)]
+pub struct MemoryRecords {
+    table: RwLock<MemoryTable>,
+}
+
+impl MemoryRecords {
+    /// No records yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Records for MemoryRecords {
+    fn read(&self, act: &mut Read<'_>) -> Result<(), Error> {
+        act(&*self.table.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn write(&self, act: &mut Write<'_>) -> Result<(), Error> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.undo.clear();
+        let result = act(&mut *table);
+        if result.is_err() {
+            table.undo();
+        }
+        result
+    }
+}
+
+#[derive(Debug, Default)]
+struct MemoryTable {
+    records: BTreeMap<String, Record>,
+    children: BTreeMap<String, usize>,
+    /// What the changes of a transaction replaced, in order.
+    undo: Vec<(String, Option<Record>)>,
+}
+
+impl MemoryTable {
+    fn set(&mut self, key: &str, record: Option<Record>) -> Option<Record> {
+        let parent = record.as_ref().and_then(|record| record.parent.clone());
+        let old = match record {
+            Some(record) => self.records.insert(key.to_owned(), record),
+            None => self.records.remove(key),
+        };
+        if let Some(parent) = parent {
+            *self.children.entry(parent).or_default() += 1;
+        }
+        if let Some(parent) = old.as_ref().and_then(|old| old.parent.as_deref())
+            && let Some(count) = self.children.get_mut(parent)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.children.remove(parent);
+            }
+        }
+        old
+    }
+
+    fn undo(&mut self) {
+        while let Some((key, record)) = self.undo.pop() {
+            self.set(&key, record);
+        }
+    }
+}
+
+impl Table for MemoryTable {
+    fn get(&self, key: &str) -> Result<Option<Record>, Error> {
+        Ok(self.records.get(key).cloned())
+    }
+
+    fn has_children(&self, key: &str) -> Result<bool, Error> {
+        Ok(self.children.contains_key(key))
+    }
+
+    fn page(&self, after: &str, limit: usize) -> Result<Vec<(String, Record)>, Error> {
+        let range = self.records.range::<str, _>((Bound::Excluded(after), Bound::Unbounded));
+        Ok(range.take(limit).map(|(key, record)| (key.clone(), record.clone())).collect())
+    }
+
+    fn highest(&self) -> Result<Option<SnapshotNumber>, Error> {
+        Ok(self.records.values().map(|record| record.number).max())
+    }
+
+    fn put(&mut self, key: &str, record: &Record) -> Result<(), Error> {
+        let old = self.set(key, Some(record.clone()));
+        self.undo.push((key.to_owned(), old));
+        Ok(())
+    }
+
+    fn delete(&mut self, key: &str) -> Result<(), Error> {
+        let old = self.set(key, None);
+        self.undo.push((key.to_owned(), old));
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Holds any snapshotter against the contract.
