@@ -350,3 +350,24 @@ pub fn exit_of(pidfd: BorrowedFd<'_>) -> Result<Option<Exit>, Errno> {
         Exit::Code(libc::WEXITSTATUS(status))
     }))
 }
+
+/// Bounds the number of heaps that glibc makes for threads: mallopt(3), `M_ARENA_MAX`. Each thread that finds the others' in use
+/// makes one of its own, up to eight a processor, and what is free in one is of no use to the others. Elsewhere it does nothing.
+pub fn limit_arenas(count: i32) {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no precondition.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, count)
+    };
+    #[cfg(not(target_env = "gnu"))]
+    let _ = count;
+}
+
+/// Gives free memory of the heap back to the kernel: malloc_trim(3). It locks each heap in turn. Elsewhere it does nothing.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: has no precondition; it touches only what the allocator knows to be free.
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
