@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-containerd conformance-vm bench soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-vm bench bench-pull soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -28,6 +28,12 @@ COUNT ?= 100
 VIEW ?= v2
 bench: setup build
 	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES) $(SCENARIO)
+
+## Pulls of a large image, us and the peers in turn: COUNT, IMAGE (gzip, zstd; both without it) and ENGINES (by name; all without
+## it) may be given: scripts/bench-pull.sh.
+bench-pull: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),3)
+bench-pull: setup
+	@scripts/bench-pull.sh --count $(COUNT) $(if $(IMAGE),--image $(IMAGE)) $(ENGINES)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.

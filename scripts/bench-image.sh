@@ -21,6 +21,10 @@ say() { echo "image for the benchmark: $*" >&2; }
 # The sizes of the layers are those of images that people run: a base, a large tool chain, a large library, servers, small things.
 say "the base"
 mmdebstrap --quiet --variant=minbase bookworm "$work/layer1" "$mirror" > /dev/null
+rm -rf "$work/layer1/var/lib/apt/lists" "$work/layer1"/var/cache/apt/*.bin "$work/layer1"/var/cache/apt/archives/*.deb
+mkdir -p "$work/layer1/var/lib/apt/lists"
+# As in images that are made for containers: no caches of apt.
+printf 'Dir::Cache::pkgcache "";\nDir::Cache::srcpkgcache "";\n' > "$work/layer1/etc/apt/apt.conf.d/docker-clean"
 printf '#!/bin/sh\nexit 101\n' > "$work/layer1/usr/sbin/policy-rc.d"
 chmod 755 "$work/layer1/usr/sbin/policy-rc.d"
 lower=$work/layer1
@@ -48,11 +52,11 @@ layer() {
     umount -R "$work/merged"
     lower=$work/layer$number:$lower
 }
-layer 2 build-essential cmake gdb
-layer 3 python3 python3-numpy python3-scipy python3-pandas python3-matplotlib
+layer 2 build-essential cmake
+layer 3 python3 python3-numpy python3-scipy python3-pandas
 layer 4 openjdk-17-jre-headless
 layer 5 nginx redis-server postgresql
-layer 6 git curl ca-certificates vim
+layer 6 curl ca-certificates vim
 
 # blob FILE: moves it among the blobs, and prints its digest.
 blob() {

@@ -20,6 +20,7 @@ mod arguments;
 mod floor;
 mod library;
 mod process;
+mod pull;
 mod scenario;
 mod shim;
 mod statistics;
@@ -28,6 +29,9 @@ mod view;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("pull") {
+        return pull::main(std::env::args().skip(2));
+    }
     let options = match arguments::Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(message) => {

@@ -12,11 +12,13 @@ mod containerd;
 mod docker;
 mod image;
 mod podman;
+mod registry;
 
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use image::{IMAGE, image_archive};
 pub use podman::Podman;
+pub use registry::{Access, PASSWORD, Registry, USER};
 
 /// The reason to skip the tests of an engine, if there is one.
 pub fn unfit(program: &'static str) -> Option<String> {
