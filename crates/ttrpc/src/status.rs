@@ -51,11 +51,15 @@ impl From<ErrorKind> for Code {
             ErrorKind::InvalidArgument => Self::InvalidArgument,
             ErrorKind::FailedPrecondition => Self::FailedPrecondition,
             ErrorKind::PermissionDenied => Self::PermissionDenied,
+            ErrorKind::Unauthenticated => Self::Unauthenticated,
             ErrorKind::Unimplemented => Self::Unimplemented,
             ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Aborted => Self::Aborted,
             ErrorKind::Cancelled => Self::Cancelled,
             ErrorKind::DeadlineExceeded => Self::DeadlineExceeded,
             ErrorKind::ResourceExhausted => Self::ResourceExhausted,
+            ErrorKind::OutOfRange => Self::OutOfRange,
+            ErrorKind::DataLoss => Self::DataLoss,
             ErrorKind::Internal => Self::Internal,
         }
     }
@@ -65,16 +69,20 @@ impl From<Code> for ErrorKind {
     fn from(code: Code) -> Self {
         match code {
             Code::Cancelled => Self::Cancelled,
-            Code::InvalidArgument | Code::OutOfRange => Self::InvalidArgument,
+            Code::InvalidArgument => Self::InvalidArgument,
+            Code::OutOfRange => Self::OutOfRange,
             Code::DeadlineExceeded => Self::DeadlineExceeded,
             Code::NotFound => Self::NotFound,
             Code::AlreadyExists => Self::AlreadyExists,
-            Code::PermissionDenied | Code::Unauthenticated => Self::PermissionDenied,
+            Code::PermissionDenied => Self::PermissionDenied,
+            Code::Unauthenticated => Self::Unauthenticated,
             Code::ResourceExhausted => Self::ResourceExhausted,
-            Code::FailedPrecondition | Code::Aborted => Self::FailedPrecondition,
+            Code::FailedPrecondition => Self::FailedPrecondition,
+            Code::Aborted => Self::Aborted,
             Code::Unimplemented => Self::Unimplemented,
             Code::Unavailable => Self::Unavailable,
-            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss => Self::Internal,
+            Code::DataLoss => Self::DataLoss,
+            Code::Ok | Code::Unknown | Code::Internal => Self::Internal,
         }
     }
 }
