@@ -147,10 +147,14 @@ pub(crate) fn send(
     }
 }
 
-/// Receives a message; `None` when the other end is closed.
+/// Receives a message; `None` when the other end is closed, also if it was closed with words of ours unread: whoever was
+/// killed before it read them has ended like one that was killed after it.
 pub(crate) fn receive(socket: BorrowedFd<'_>) -> Result<Option<(Message, Option<OwnedFd>)>, Errno> {
     let mut bytes = [0; MESSAGE_BYTES];
-    let (len, fd) = fdpass::receive(socket.as_fd(), &mut bytes)?;
+    let (len, fd) = match fdpass::receive(socket.as_fd(), &mut bytes) {
+        Err(Errno::CONNRESET) => return Ok(None),
+        received => received?,
+    };
     match len {
         0 => Ok(None),
         MESSAGE_BYTES => Message::decode(&bytes).map(|message| Some((message, fd))).ok_or(Errno::BADMSG),
@@ -182,5 +186,13 @@ mod tests {
         }
         drop(a);
         assert!(receive(b.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_end_with_words_unread_is_an_end() {
+        let (a, b) = pair().unwrap();
+        send(a.as_fd(), Message::new(Kind::Cgroup), None).unwrap();
+        drop(b);
+        assert!(receive(a.as_fd()).unwrap().is_none());
     }
 }
