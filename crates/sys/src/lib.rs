@@ -14,6 +14,7 @@ pub mod exec;
 pub mod fdpass;
 pub mod features;
 pub mod finale;
+pub mod heap;
 pub mod keyring;
 pub mod memory;
 pub mod mount;
