@@ -4,7 +4,10 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use gantry_shim::{Action, Failure, Invocation};
+use gantry_shim::{Action, Failure, Heap, Invocation};
+
+#[global_allocator]
+static HEAP: Heap = Heap;
 
 const HELP: &str = "\
 usage: containerd-shim-gantry-v2 -namespace NAME -id ID [flags] start|delete

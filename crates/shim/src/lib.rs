@@ -30,6 +30,7 @@ mod worker;
 
 pub use delete::delete;
 pub use failure::Failure;
+pub use gantry_sys::heap::Heap;
 pub use info::{RUNTIME_NAME, info, version};
 pub use invocation::{Action, Invocation};
 pub use start::start;

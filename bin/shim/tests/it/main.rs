@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod harness;
 mod hostile;
+mod idle;
 mod lifecycle;
 mod limits;
 mod pods;

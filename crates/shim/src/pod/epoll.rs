@@ -100,6 +100,13 @@ impl Epoll {
         let _ = epoll::delete(&self.fd, fd);
     }
 
+    /// Waits until something may have happened or the deadline has passed, without the memory that only work needs. What
+    /// has happened is told by [`Epoll::wait`].
+    pub(crate) fn sleep_released(&self, deadline: Option<Instant>) {
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        gantry_sys::memory::sleep_released(&self.fd, timeout);
+    }
+
     /// Waits until something happens or the deadline has passed.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Vec<(Source, EventFlags)>, Failure> {
         let timeout = deadline.map(|deadline| {

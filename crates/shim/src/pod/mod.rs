@@ -193,7 +193,7 @@ impl Pod {
                 self.idle_at = Some(Instant::now() + IDLE);
             } else if self.idle_at.is_some_and(|at| Instant::now() >= at) {
                 self.idle_at = None;
-                gantry_sys::memory::release_idle();
+                self.epoll.sleep_released(self.deadline());
             }
             for (source, flags) in events {
                 self.happened(source, flags);

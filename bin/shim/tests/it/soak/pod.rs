@@ -27,7 +27,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// How many of them there are to each that is printed.
 const LOOKS_A_LINE: usize = 10;
 /// How much more memory than at the first look a shim may have, in KiB.
-const GROWTH_KIB: u64 = 256;
+const GROWTH_KIB: u64 = 48;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
