@@ -1,0 +1,257 @@
+//! Values of keys: what they may be, and how they are written.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use crate::Error;
+use crate::document::{Node, quoted};
+use crate::duration;
+
+/// What a key may have.
+pub(crate) trait Value: Sized {
+    /// What is allowed, for errors and for the documentation.
+    const ALLOWED: &'static str;
+
+    fn read(node: &Node<'_>) -> Result<Self, Error>;
+
+    /// As TOML; nothing if the key is to be left out.
+    fn write(&self) -> Option<String>;
+}
+
+/// A number of bytes: an integer, or a text such as `4MiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Size(pub u64);
+
+const UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+];
+
+impl Size {
+    fn parse(text: &str) -> Option<Self> {
+        let end = text.find(|c: char| !c.is_ascii_digit())?;
+        let unit = UNITS.iter().find(|(name, _)| *name == text[end..].trim_start())?.1;
+        text[..end].parse::<u64>().ok()?.checked_mul(unit).map(Self)
+    }
+}
+
+fn integer(node: &Node<'_>) -> Option<i64> {
+    let number = node.value.as_integer()?;
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+macro_rules! whole {
+    ($($ty:ty: $allowed:literal;)*) => { $(
+        impl Value for $ty {
+            const ALLOWED: &'static str = $allowed;
+
+            fn read(node: &Node<'_>) -> Result<Self, Error> {
+                integer(node).and_then(|n| Self::try_from(n).ok()).ok_or_else(|| node.wrong(Self::ALLOWED))
+            }
+
+            fn write(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )* };
+}
+
+whole! {
+    u32: "an integer from 0 to 4294967295";
+    u64: "an integer from 0 on";
+    usize: "an integer from 0 on";
+}
+
+impl Value for Size {
+    const ALLOWED: &'static str =
+        "a number of bytes: an integer, or a text such as \"4MiB\" (B, KiB, MiB, GiB, TiB, KB, MB, GB, TB)";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let size = match node.value {
+            DeValue::String(text) => Self::parse(text),
+            _ => integer(node).and_then(|n| u64::try_from(n).ok()).map(Self),
+        };
+        size.ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+}
+
+impl Value for bool {
+    const ALLOWED: &'static str = "true or false";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        node.value.as_bool().ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// A part of a whole, from 0 to 1.
+impl Value for f64 {
+    const ALLOWED: &'static str = "a number from 0 to 1";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let number = match node.value {
+            DeValue::Float(number) => number.as_str().replace('_', "").parse().ok(),
+            _ => integer(node).map(|n| n as Self),
+        };
+        number.filter(|n| (0.0..=1.0).contains(n)).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(format!("{self:?}"))
+    }
+}
+
+impl Value for String {
+    const ALLOWED: &'static str = "a text";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        node.value.as_str().map(str::to_owned).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(self))
+    }
+}
+
+impl Value for PathBuf {
+    const ALLOWED: &'static str = "an absolute path";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let text = node.value.as_str().filter(|text| text.starts_with('/') && !text.contains('\0'));
+        text.map(Self::from).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.to_string_lossy()))
+    }
+}
+
+impl Value for Duration {
+    const ALLOWED: &'static str = "a duration such as \"1m30s\" or \"100ms\"";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let read = match node.value {
+            DeValue::String(text) => duration::parse(text),
+            _ => integer(node).filter(|n| *n == 0).map(|_| Self::ZERO),
+        };
+        read.ok_or_else(|| node.wrong(<Self as Value>::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&duration::format(*self)))
+    }
+}
+
+impl Value for SocketAddr {
+    const ALLOWED: &'static str = "an address and a port such as \"127.0.0.1:1338\"";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let text = node.value.as_str().map(|text| match text.strip_prefix(':') {
+            Some(port) => format!("[::]:{port}"),
+            None => text.to_owned(),
+        });
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+/// An empty text is nothing, as containerd has it.
+impl<T: Value> Value for Option<T> {
+    const ALLOWED: &'static str = T::ALLOWED;
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        if node.value.as_str() == Some("") { Ok(None) } else { T::read(node).map(Some) }
+    }
+
+    fn write(&self) -> Option<String> {
+        self.as_ref().and_then(Value::write)
+    }
+}
+
+impl Value for Vec<String> {
+    const ALLOWED: &'static str = "a list of texts";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let Some(array) = node.value.as_array() else { return Err(node.wrong(Self::ALLOWED)) };
+        let texts = array.iter().map(|item| item.get_ref().as_str().map(str::to_owned));
+        texts.collect::<Option<_>>().ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(format!("[{}]", self.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")))
+    }
+}
+
+/// Paths with colons between them, as containerd has them, or a list.
+impl Value for Vec<PathBuf> {
+    const ALLOWED: &'static str = "absolute paths: a list, or one text with colons between them";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let texts = match node.value.as_str() {
+            Some(text) => text.split(':').filter(|part| !part.is_empty()).map(str::to_owned).collect(),
+            None => Vec::<String>::read(node).map_err(|_| node.wrong(Self::ALLOWED))?,
+        };
+        let absolute = texts.iter().all(|text| text.starts_with('/') && !text.contains('\0'));
+        if !absolute {
+            return Err(node.wrong(Self::ALLOWED));
+        }
+        Ok(texts.into_iter().map(PathBuf::from).collect())
+    }
+
+    fn write(&self) -> Option<String> {
+        let paths: Vec<_> = self.iter().map(|path| quoted(&path.to_string_lossy())).collect();
+        Some(format!("[{}]", paths.join(", ")))
+    }
+}
+
+/// An enumeration whose words are those of the file.
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident: $allowed:literal { $($(#[doc = $doc:literal])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+
+        impl $name {
+            /// The word that stands for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl $crate::value::Value for $name {
+            const ALLOWED: &'static str = $allowed;
+
+            fn read(node: &$crate::document::Node<'_>) -> Result<Self, $crate::Error> {
+                match node.value.as_str() {
+                    $(Some($word) => Ok(Self::$variant),)*
+                    _ => Err(node.wrong(Self::ALLOWED)),
+                }
+            }
+
+            fn write(&self) -> Option<String> {
+                Some(format!("\"{}\"", self.as_str()))
+            }
+        }
+    };
+}
+pub(crate) use words;
