@@ -1,0 +1,3 @@
+//! The drivers against the contract, mounted for real.
+
+mod conformance;
