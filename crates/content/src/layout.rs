@@ -116,10 +116,12 @@ impl Layout {
         let flags = RenameFlags::NOREPLACE;
         match rustix::fs::renameat_with(self.ingest(), from.as_str(), to, digest.hex(), flags) {
             // A file system that cannot. The store is ours alone, so at worst the same bytes replace themselves.
-            Err(Errno::INVAL | Errno::NOSYS) => match rustix::fs::statat(to, digest.hex(), AtFlags::empty()) {
-                Ok(_) => Err(Errno::EXIST),
-                Err(_) => rustix::fs::renameat(self.ingest(), from.as_str(), to, digest.hex()),
-            },
+            Err(Errno::INVAL | Errno::NOSYS) => {
+                match rustix::fs::statat(to, digest.hex(), AtFlags::empty()) {
+                    Ok(_) => Err(Errno::EXIST),
+                    Err(_) => rustix::fs::renameat(self.ingest(), from.as_str(), to, digest.hex()),
+                }
+            }
             result => result,
         }
     }

@@ -15,15 +15,15 @@ use gantry_types::{Digest, Hasher};
 use rustix::io::Errno;
 
 pub use commit::Committed;
+pub(crate) use list::{abort, remove_broken, remove_idle, status, statuses};
 #[cfg(feature = "fuzzing")]
 pub(crate) use record::Record as StatusRecord;
-pub(crate) use list::{abort, remove_broken, remove_idle, status, statuses};
 pub(crate) use start::start;
 
+use crate::Error;
 use crate::failpoint::hit;
 use crate::lock::Lock;
 use crate::store::Shared;
-use crate::Error;
 use record::{Checkpoint, Record};
 
 /// After how many bytes of an ingest their writing to the disk is started.

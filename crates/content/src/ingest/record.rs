@@ -151,7 +151,9 @@ mod tests {
 
     #[test]
     fn half_a_status_is_none() {
-        for text in ["", "{", "{}", r#"{"key":"a"}"#, r#"{"key":"a","expected":"md5:1","boot":""}"#, "\u{0}\u{0}"] {
+        for text in
+            ["", "{", "{}", r#"{"key":"a"}"#, r#"{"key":"a","expected":"md5:1","boot":""}"#, "\u{0}\u{0}"]
+        {
             assert_eq!(Record::parse(text.as_bytes()), None, "{text}");
         }
     }

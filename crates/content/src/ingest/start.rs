@@ -102,7 +102,9 @@ fn resume(
         rustix::fs::ftruncate(&file, length)?;
     }
     let hasher = match parked {
-        Some((offset, hasher)) if offset == length && hasher.clone().finish().algorithm() == algorithm => hasher,
+        Some((offset, hasher)) if offset == length && hasher.clone().finish().algorithm() == algorithm => {
+            hasher
+        }
         _ => hash(&file, algorithm, length)?,
     };
     if record != old {

@@ -52,7 +52,8 @@ impl Store {
                 .trim()
                 .to_owned(),
         };
-        let flusher = Flusher::start(Arc::clone(&layout)).map_err(Error::file("starting a thread for", root))?;
+        let flusher =
+            Flusher::start(Arc::clone(&layout)).map_err(Error::file("starting a thread for", root))?;
         let shared = Shared { flusher, layout, locks: Arc::default(), options, boot };
         let store = Self { shared: Arc::new(shared) };
         store.sweep()?;
