@@ -1,2 +1,43 @@
-//! Joins bytes and shims: namespaced content, images, snapshots, leases, events, pull, unpack, collection.
+//! The primitives: namespaced content, images, snapshots, leases and events, over bytes that all share.
+//!
+//! It joins `metadata` (records), `content` and `snapshot` (bytes), `layer` (what bytes become) and `registry` (where they
+//! come from) into one [`Store`], which doors and the engine call: pulls, pushes, imports, exports, applying and making
+//! layers, collection, recovery. `docs/design/0005-store.md` is what it holds to.
+//!
+//! What it never does: it speaks no wire format but that of foreign snapshotters, mounts nothing for a client, trusts no
+//! digest, name or size of a registry or archive, and lets no door change a record past its methods.
+//!
+//! Methods are asynchronous; what waits for a disk runs on tokio's blocking threads. What was begun runs to its end when its
+//! future is dropped, but for transfers, which end and can be resumed.
 #![forbid(unsafe_code)]
+
+mod collect;
+mod content;
+mod context;
+mod diff;
+mod error;
+mod events;
+pub mod filter;
+mod flight;
+mod images;
+mod leases;
+mod namespaces;
+pub mod progress;
+mod pull;
+mod recover;
+mod snapshots;
+mod store;
+
+pub use collect::Schedule;
+pub use content::{IngestStatus, Reader, Writer, WriterStatus};
+pub use context::Context;
+pub use error::{Error, Result, chain};
+pub use events::Events;
+pub use gantry_metadata::{
+    Collected, Content, Durability, Envelope, Event, Holder, Image, Lease, Resource, Snapshot, SnapshotKind,
+    Timestamp,
+};
+pub use gantry_registry as registry;
+pub use pull::{Access, Concurrency, PullRequest, Pulled, Unpack};
+pub use snapshots::{SnapshotRequest, Usage};
+pub use store::{DEFAULT_SNAPSHOTTER, Options, Store};

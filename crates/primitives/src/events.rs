@@ -1,0 +1,140 @@
+//! Events: what happened, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gantry_metadata::{Database, Envelope, Event, Subscription};
+use gantry_types::Namespace;
+use tokio::sync::Notify;
+
+use crate::{Error, Result, Store};
+
+/// The longest topic, in bytes.
+const MAX_TOPIC_BYTES: usize = 255;
+/// The most events that are read from the journal at once.
+const CATCH_UP: usize = 1024;
+
+/// Events as they come. Who is slow gets the rest from the journal, and learns of a gap only if that does not reach back.
+pub struct Events {
+    database: Database,
+    live: Subscription,
+    ready: Arc<Notify>,
+    behind: VecDeque<Arc<Envelope>>,
+    cursor: u64,
+}
+
+impl Events {
+    /// The next event.
+    ///
+    /// # Errors
+    /// OutOfRange if the subscriber was so slow that the journal has forgotten what comes next.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn next(&mut self) -> Result<Arc<Envelope>> {
+        loop {
+            let ready = Arc::clone(&self.ready);
+            let notified = ready.notified();
+            if let Some(envelope) = self.take()? {
+                self.cursor = envelope.cursor;
+                return Ok(envelope);
+            }
+            notified.await;
+        }
+    }
+
+    fn take(&mut self) -> Result<Option<Arc<Envelope>>> {
+        loop {
+            if let Some(envelope) = self.behind.pop_front() {
+                return Ok(Some(envelope));
+            }
+            match self.live.try_next() {
+                Ok(Some(envelope)) if envelope.cursor <= self.cursor => {}
+                Ok(next) => return Ok(next),
+                Err(_lagged) => {
+                    let missed = self.database.events_since(self.cursor, CATCH_UP)?;
+                    self.behind.extend(missed.into_iter().map(Arc::new));
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Events from now on, or from the one after `since` on.
+    ///
+    /// # Errors
+    /// OutOfRange if the journal does not reach back to `since`.
+    pub async fn events(&self, since: Option<u64>) -> Result<Events> {
+        let database = self.inner.database.clone();
+        // Before the journal is read, so that nothing falls between.
+        let live = database.subscribe();
+        let ready = Arc::new(Notify::new());
+        let waker = Arc::clone(&ready);
+        live.on_ready(move || waker.notify_one());
+        let events = self.blocking(move |inner| {
+            let cursor = since.map_or_else(|| inner.database.last_event(), Ok)?;
+            let mut behind = VecDeque::new();
+            let mut from = cursor;
+            while since.is_some() {
+                let batch = inner.database.events_since(from, CATCH_UP)?;
+                let Some(last) = batch.last() else { break };
+                from = last.cursor;
+                behind.extend(batch.into_iter().map(Arc::new));
+            }
+            Ok((cursor, behind))
+        });
+        let (cursor, behind) = events.await?;
+        Ok(Events { database, live, ready, behind, cursor })
+    }
+
+    /// Writes somebody else's event to the journal.
+    ///
+    /// # Errors
+    /// InvalidArgument for a topic that is no path of words.
+    pub async fn publish(
+        &self,
+        namespace: Namespace,
+        topic: String,
+        type_url: String,
+        value: Vec<u8>,
+    ) -> Result<()> {
+        validate_topic(&topic)?;
+        self.blocking(move |inner| {
+            inner.write(move |change| Ok(change.emit(&namespace, Event::Foreign { topic, type_url, value })?))
+        })
+        .await
+    }
+}
+
+/// containerd's grammar: `/` and a word, again and again.
+fn validate_topic(topic: &str) -> Result<()> {
+    let refuse = |reason: String| Err(Error::Invalid { what: "topic", reason });
+    if topic.len() > MAX_TOPIC_BYTES {
+        return refuse(format!("{} bytes are more than {MAX_TOPIC_BYTES}", topic.len()));
+    }
+    let Some(rest) = topic.strip_prefix('/') else {
+        return refuse(format!("{topic:?} has to begin with '/'"));
+    };
+    for word in rest.split('/') {
+        if let Err(error) = gantry_types::identifier::validate(word) {
+            return refuse(format!("{topic:?}: {error}"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_paths_of_words() {
+        for topic in ["/tasks/start", "/a", "/a-b/c.d"] {
+            assert!(validate_topic(topic).is_ok(), "{topic}");
+        }
+        for topic in ["", "/", "tasks/start", "/a//b", "/a/", "/a b", &format!("/{}", "x".repeat(300))] {
+            assert!(validate_topic(topic).is_err(), "{topic}");
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Unpacked layers become snapshots, the lowest first.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use gantry_metadata::snapshots;
+use gantry_snapshot::{Driver, Kind, SnapshotNumber};
+use gantry_types::{ChainId, Descriptor, DiffId, ErrorKind, Labels, labels};
+
+use super::graph::ImagePlan;
+use super::layer::{Files, LayerKey, Started};
+use crate::progress::{Reporter, Stage};
+use crate::snapshots::SnapshotRequest;
+use crate::store::Inner;
+use crate::{Context, Error, Result, Store};
+
+/// What of an image is to be unpacked for a snapshotter.
+pub(crate) struct UnpackPlan {
+    driver: Arc<dyn Driver>,
+    image: ImagePlan,
+    chain: Vec<ChainId>,
+    /// How many layers, from the lowest on, are snapshots already.
+    present: usize,
+}
+
+impl UnpackPlan {
+    /// Looks at what is there already. Blocks.
+    pub(crate) fn new(
+        inner: &Inner,
+        context: &Context,
+        snapshotter: &str,
+        image: &ImagePlan,
+    ) -> Result<Self> {
+        let driver = Arc::clone(inner.driver(snapshotter)?);
+        let chain = image.chain()?;
+        let mut plan = Self { driver, image: image.clone(), chain, present: 0 };
+        // The uppermost tells of all below.
+        for place in (0..plan.chain.len()).rev() {
+            if inner.is_unpacked(context, plan.driver.name(), &plan.chain[place])? {
+                plan.present = place + 1;
+                break;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The layers that have to be unpacked on their way; none where that has to be done in turn.
+    pub(crate) fn missing(&self, inner: &Inner) -> Result<Vec<(LayerKey, Descriptor)>> {
+        if !inner.driver(self.driver.name())?.capabilities().rebase {
+            return Ok(Vec::new());
+        }
+        let layers = self.image.layers.iter().enumerate().skip(self.present);
+        Ok(layers.map(|(place, layer)| (self.key(place, layer), layer.clone())).collect())
+    }
+
+    fn key(&self, place: usize, layer: &Descriptor) -> LayerKey {
+        LayerKey::unpacked(&layer.digest, self.driver.name(), place == 0)
+    }
+
+    /// Makes the snapshots in order, as soon as each layer is there.
+    pub(crate) async fn commit(
+        &self,
+        store: &Store,
+        context: &Context,
+        started: &Started,
+        reporter: &Reporter,
+    ) -> Result<()> {
+        for (place, layer) in self.image.layers.iter().enumerate() {
+            if place >= self.present {
+                let key = if self.driver.capabilities().rebase {
+                    self.key(place, layer)
+                } else {
+                    LayerKey::stored(&layer.digest)
+                };
+                let done = started.get(&key).await?;
+                reporter.content(Stage::Extracting, layer, None, layer.size);
+                let step = self.step(place, layer);
+                let context = context.clone();
+                let inner = Arc::clone(&store.inner);
+                let files = done.as_ref().and_then(|done| done.take_files());
+                let work = move || inner.commit_layer(&context, step, files);
+                tokio::task::spawn_blocking(work)
+                    .await
+                    .map_err(|_| Error::panicked("committing a layer"))??;
+                drop(done);
+            }
+            reporter.content(Stage::Extracted, layer, None, layer.size);
+        }
+        let (context, driver) = (context.clone(), self.driver.name().to_owned());
+        let (config, top) = (self.image.config.clone(), self.chain.last().cloned());
+        store.blocking(move |inner| inner.finish_unpack(&context, &driver, &config, top.as_ref())).await
+    }
+
+    fn step(&self, place: usize, layer: &Descriptor) -> Step {
+        let diffs =
+            self.image.document.as_ref().map(|config| config.rootfs.diff_ids.as_slice()).unwrap_or_default();
+        Step {
+            driver: Arc::clone(&self.driver),
+            layer: layer.clone(),
+            diff: diffs[place].clone(),
+            chain: self.chain[place].clone(),
+            parent: place.checked_sub(1).map(|below| self.chain[below].clone()),
+        }
+    }
+}
+
+/// One layer that becomes a snapshot.
+pub(crate) struct Step {
+    driver: Arc<dyn Driver>,
+    layer: Descriptor,
+    diff: DiffId,
+    chain: ChainId,
+    parent: Option<ChainId>,
+}
+
+/// Chains that somebody commits: who comes second finds the snapshot.
+#[derive(Default)]
+pub(crate) struct ChainLocks {
+    held: Mutex<HashSet<(String, ChainId)>>,
+    freed: Condvar,
+}
+
+struct ChainGuard<'a>(&'a ChainLocks, (String, ChainId));
+
+impl ChainLocks {
+    fn lock(&self, driver: &str, chain: &ChainId) -> ChainGuard<'_> {
+        let key = (driver.to_owned(), chain.clone());
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        while !held.insert(key.clone()) {
+            held = self.freed.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+        ChainGuard(self, key)
+    }
+}
+
+impl Drop for ChainGuard<'_> {
+    fn drop(&mut self) {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+        self.0.freed.notify_all();
+    }
+}
+
+impl Inner {
+    /// Whether the namespace has the snapshot of a chain, or can have the shared one.
+    pub(crate) fn is_unpacked(&self, context: &Context, driver: &str, chain: &ChainId) -> Result<bool> {
+        self.read(|view| {
+            if snapshots::find_chain(view, driver, chain)?.is_some() {
+                return Ok(true);
+            }
+            match snapshots::get(view, &context.namespace, driver, chain.as_str()) {
+                Ok(found) => Ok(found.kind == gantry_metadata::SnapshotKind::Committed),
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Makes a snapshot of a layer, whose files are there if it was unpacked on its way. Blocks.
+    pub(crate) fn commit_layer(
+        self: &Arc<Self>,
+        context: &Context,
+        step: Step,
+        files: Option<Files>,
+    ) -> Result<()> {
+        let driver = step.driver.name();
+        let _guard = self.chains.lock(driver, &step.chain);
+        if !self.is_unpacked(context, driver, &step.chain)? {
+            let files = match files {
+                Some(files) => files,
+                None if step.driver.capabilities().rebase => {
+                    // Another image took them, on top of something else.
+                    self.unpack_blob(driver, step.parent.is_none(), &step.layer.digest)?
+                }
+                None => return self.unpack_in_turn(context, &step),
+            };
+            self.commit_files(context, &step, files)?;
+        }
+        self.share(context, driver, &step.chain)?;
+        let with = Labels::from([(labels::UNCOMPRESSED.to_owned(), step.diff.to_string())]);
+        let _pin = self.database.pin(&step.layer.digest);
+        self.record_content(context, &step.layer, &with)
+    }
+
+    fn check_diff(step: &Step, found: &DiffId) -> Result<()> {
+        if *found == step.diff {
+            return Ok(());
+        }
+        Err(Error::Mismatch {
+            what: format!("the diff id of layer {}", step.layer.digest),
+            found: found.to_string(),
+            expected: step.diff.to_string(),
+        })
+    }
+
+    fn commit_files(&self, context: &Context, step: &Step, files: Files) -> Result<()> {
+        Self::check_diff(step, &files.unpacked.diff_id)?;
+        let driver = step.driver.as_ref();
+        let parent = step.parent.as_ref().map(|parent| parent.as_str().to_owned()).unwrap_or_default();
+        let below = self.stack_on(&context.namespace, driver.name(), &parent)?;
+        self.rebase(driver, files.number, &below, &files.unpacked.applied.implied)?;
+        let usage = driver.commit(files.number, &below)?;
+        self.record_chain(context, step, files.number, usage, None)?;
+        files.keep();
+        Ok(())
+    }
+
+    /// Records a directory as the snapshot of its chain.
+    fn record_chain(
+        &self,
+        context: &Context,
+        step: &Step,
+        number: SnapshotNumber,
+        usage: gantry_snapshot::Usage,
+        prepared: Option<String>,
+    ) -> Result<()> {
+        let (context, driver) = (context.clone(), step.driver.name().to_owned());
+        let (chain, parent) = (step.chain.clone(), step.parent.clone());
+        self.write(move |change| {
+            let empty = Labels::new();
+            let (namespace, lease) = (&context.namespace, context.lease.as_deref());
+            let parent = parent.as_ref().map(ChainId::as_str);
+            let key = match prepared {
+                Some(key) => key,
+                None => {
+                    let key = extraction_key(number, &chain);
+                    let new = snapshots::Creation {
+                        driver: &driver,
+                        key: &key,
+                        parent,
+                        labels: &empty,
+                        number: Some(number.0),
+                        lease,
+                    };
+                    snapshots::prepare(change, namespace, &new)?;
+                    key
+                }
+            };
+            let commit = snapshots::Commit {
+                driver: &driver,
+                key: &key,
+                name: chain.as_str(),
+                parent,
+                labels: &empty,
+                usage: gantry_metadata::Usage { size: usage.size, inodes: usage.inodes },
+                chain: Some(&chain),
+                lease,
+            };
+            snapshots::commit(change, namespace, &commit)?;
+            Ok(())
+        })
+    }
+
+    /// For a snapshotter that cannot rebase: prepares on the parent, applies the stored layer, commits.
+    fn unpack_in_turn(self: &Arc<Self>, context: &Context, step: &Step) -> Result<()> {
+        let number = self.next_number();
+        let request = SnapshotRequest {
+            snapshotter: step.driver.name().to_owned(),
+            key: extraction_key(number, &step.chain),
+            parent: step.parent.as_ref().map(|parent| parent.as_str().to_owned()).unwrap_or_default(),
+            labels: Labels::new(),
+        };
+        let (number, _) = self.make_snapshot(context, &request, Kind::Active)?;
+        let unpacked = self.apply_in_turn(context, step, &request, number);
+        if unpacked.is_err() {
+            let (context, driver, key) = (context.clone(), request.snapshotter.clone(), request.key.clone());
+            let removed = self.write(move |change| {
+                let lease = context.lease.as_deref();
+                snapshots::remove(change, &context.namespace, &driver, &key, lease)?;
+                Ok(())
+            });
+            if let Err(error) = removed {
+                tracing::warn!(
+                    error = crate::error::chain(&error),
+                    "a half unpacked layer stays until it is collected"
+                );
+            }
+        }
+        unpacked
+    }
+
+    fn apply_in_turn(
+        self: &Arc<Self>,
+        context: &Context,
+        step: &Step,
+        request: &SnapshotRequest,
+        number: SnapshotNumber,
+    ) -> Result<()> {
+        let driver = step.driver.as_ref();
+        let below = self.stack_on(&context.namespace, driver.name(), &request.parent)?;
+        let target = driver.layers(number, &below)?;
+        let blob = self.content.open_blob(&step.layer.digest)?;
+        let applied = self.apply_blob(&blob, &target)?;
+        Self::check_diff(step, &applied.diff_id)?;
+        let usage = driver.commit(number, &below)?;
+        self.record_chain(context, step, number, usage, Some(request.key.clone()))
+    }
+
+    /// Gives the namespace the shared snapshot of a chain; one of its own under this name will do as well.
+    fn share(&self, context: &Context, driver: &str, chain: &ChainId) -> Result<()> {
+        let (context, driver, chain) = (context.clone(), driver.to_owned(), chain.clone());
+        self.write(move |change| {
+            let lease = context.lease.as_deref();
+            if snapshots::find_chain(change, &driver, &chain)?.is_none() {
+                return Ok(());
+            }
+            match snapshots::share(change, &context.namespace, &driver, &chain, &Labels::new(), lease) {
+                Err(error) if error.kind() == ErrorKind::FailedPrecondition => Ok(()),
+                result => Ok(result.map(drop)?),
+            }
+        })
+    }
+
+    /// Has the image's configuration keep its snapshots.
+    fn finish_unpack(
+        &self,
+        context: &Context,
+        driver: &str,
+        config: &Descriptor,
+        top: Option<&ChainId>,
+    ) -> Result<()> {
+        let Some(top) = top else { return Ok(()) };
+        self.share(context, driver, top)?;
+        let key = format!("{}.{driver}", labels::GC_REF_SNAPSHOT);
+        self.record_content(context, config, &Labels::from([(key, top.to_string())]))
+    }
+}
+
+/// The name of a snapshot that is being unpacked, in containerd's form.
+fn extraction_key(number: SnapshotNumber, chain: &ChainId) -> String {
+    format!("extract-{number} {chain}")
+}

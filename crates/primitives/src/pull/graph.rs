@@ -1,0 +1,237 @@
+//! The documents of an image: indexes, manifests and configurations.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use gantry_registry::Repository;
+use gantry_types::image::{ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest};
+use gantry_types::media_type::Kind;
+use gantry_types::platform::Matcher;
+use gantry_types::{ChainId, Descriptor, Digest, Labels, Platform, labels};
+
+use crate::progress::{Reporter, Stage};
+use crate::{Context, Error, Result, Store};
+
+/// The deepest nesting of indexes.
+const MAX_DEPTH: usize = 8;
+/// The most documents of one image.
+const MAX_DOCUMENTS: usize = 8192;
+
+/// One image of a graph, for one platform.
+#[derive(Debug, Clone)]
+pub(crate) struct ImagePlan {
+    /// Its configuration's descriptor.
+    pub(crate) config: Descriptor,
+    /// What the configuration says; nothing for an artifact.
+    pub(crate) document: Option<ImageConfig>,
+    /// The platform that the index or the configuration says.
+    pub(crate) platform: Platform,
+    /// The layers, the lowest first.
+    pub(crate) layers: Vec<Descriptor>,
+}
+
+impl ImagePlan {
+    /// Whether it has files that can be unpacked: as many layers as diff ids, and at least one.
+    pub(crate) fn is_runnable(&self) -> bool {
+        let diffs = self.document.as_ref().map_or(0, |config| config.rootfs.diff_ids.len());
+        diffs > 0 && self.layers.iter().all(|layer| layer.kind().is_layer())
+    }
+
+    /// The chain ids of the layers, the lowest first.
+    pub(crate) fn chain(&self) -> Result<Vec<ChainId>> {
+        let diffs =
+            self.document.as_ref().map(|config| config.rootfs.diff_ids.as_slice()).unwrap_or_default();
+        if diffs.len() != self.layers.len() {
+            return Err(Error::Mismatch {
+                what: format!("the number of layers of {}", self.config.digest),
+                found: self.layers.len().to_string(),
+                expected: diffs.len().to_string(),
+            });
+        }
+        Ok(ChainId::chain(diffs))
+    }
+}
+
+/// What a name stands for, as far as its documents say.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    /// The images and artifacts.
+    pub(crate) images: Vec<ImagePlan>,
+    /// Content that is neither: an index may refer to anything.
+    pub(crate) others: Vec<Descriptor>,
+}
+
+impl Graph {
+    /// Everything that is no document, once each.
+    pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
+        let mut seen = HashSet::new();
+        let layers = self.images.iter().flat_map(|image| &image.layers);
+        layers.chain(&self.others).filter(|blob| seen.insert(&blob.digest)).collect()
+    }
+}
+
+/// Brings documents into the store.
+pub(crate) struct Fetcher {
+    pub(crate) store: Store,
+    pub(crate) context: Context,
+    pub(crate) repository: Repository,
+    pub(crate) platforms: Matcher,
+    /// The registry and the repository.
+    pub(crate) source: (String, String),
+    pub(crate) reporter: Reporter,
+}
+
+impl Fetcher {
+    /// Fetches all documents below `target` that are wanted.
+    pub(crate) async fn documents(&self, target: &Descriptor) -> Result<Graph> {
+        let mut graph = Graph::default();
+        let mut seen: HashSet<Digest> = HashSet::new();
+        let mut pending = vec![(target.clone(), 0, None::<String>)];
+        while let Some((descriptor, depth, parent)) = pending.pop() {
+            if !seen.insert(descriptor.digest.clone()) {
+                continue;
+            }
+            if seen.len() > MAX_DOCUMENTS || depth > MAX_DEPTH {
+                let (count, limit) = (seen.len().max(depth) as u64, MAX_DOCUMENTS as u64);
+                return Err(Error::Limit { what: "documents of an image", count, limit });
+            }
+            match descriptor.kind() {
+                Kind::Index => {
+                    let bytes = self.document(&descriptor, parent.as_deref()).await?;
+                    let index = read(&descriptor, Index::read(&bytes, &descriptor.media_type))?;
+                    let refs = index.manifests.iter().enumerate();
+                    let refs = refs.map(|(place, child)| (format!("m.{place}"), child));
+                    self.keep(&descriptor, &bytes, refs).await?;
+                    let parent = Some(descriptor.digest.to_string());
+                    // The last one is taken first.
+                    let children = self.wanted(&index, &descriptor)?;
+                    pending
+                        .extend(children.into_iter().rev().map(|child| (child, depth + 1, parent.clone())));
+                }
+                Kind::Manifest => graph.images.push(self.image(&descriptor, parent.as_deref()).await?),
+                Kind::Schema1 => {
+                    let source = gantry_types::image::InvalidDocument::Schema1(descriptor.media_type.clone());
+                    return Err(Error::Document { digest: descriptor.digest, source });
+                }
+                _ => graph.others.push(descriptor),
+            }
+        }
+        Ok(graph)
+    }
+
+    /// The manifests of an index that are wanted: the best one for each platform, or all.
+    fn wanted(&self, index: &Index, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+        if self.platforms.0.is_empty() {
+            return Ok(index.manifests.clone());
+        }
+        let mut wanted: Vec<Descriptor> = Vec::new();
+        for platform in &self.platforms.0 {
+            let one = Matcher(vec![platform.clone()]);
+            let ranked =
+                index.manifests.iter().filter_map(|child| Some((one.rank(child.platform.as_ref())?, child)));
+            // Whatever has no platform stands for itself: a nested index, an artifact.
+            let best = ranked.min_by_key(|(rank, _)| *rank).map(|(_, child)| child);
+            let Some(best) = best else {
+                let offered: Vec<String> = index
+                    .manifests
+                    .iter()
+                    .filter_map(|child| child.platform.as_ref())
+                    .map(ToString::to_string)
+                    .collect();
+                let name = format!("{platform} in {} (it has {})", descriptor.digest, offered.join(", "));
+                return Err(Error::NotFound { what: "image for platform", name });
+            };
+            if !wanted.iter().any(|child| child.digest == best.digest) {
+                wanted.push(best.clone());
+            }
+        }
+        Ok(wanted)
+    }
+
+    async fn image(&self, descriptor: &Descriptor, parent: Option<&str>) -> Result<ImagePlan> {
+        let bytes = self.document(descriptor, parent).await?;
+        let manifest = read(descriptor, Manifest::read(&bytes, &descriptor.media_type))?;
+        let layers = manifest.layers.iter().enumerate().map(|(place, layer)| (format!("l.{place}"), layer));
+        let refs = std::iter::once(("config".to_owned(), &manifest.config)).chain(layers);
+        self.keep(descriptor, &bytes, refs).await?;
+        let own = descriptor.digest.to_string();
+        let mut image = ImagePlan {
+            platform: descriptor.platform.clone().unwrap_or_default(),
+            document: None,
+            layers: manifest.layers,
+            config: manifest.config,
+        };
+        let bytes = self.document(&image.config, Some(&own)).await?;
+        self.keep(&image.config, &bytes, std::iter::empty()).await?;
+        if image.config.kind() == Kind::Config {
+            let config = read(&image.config, ImageConfig::read(&bytes))?;
+            if image.platform.os.is_empty() {
+                image.platform = Platform {
+                    os: config.os.clone(),
+                    architecture: config.architecture.clone(),
+                    variant: config.variant.clone(),
+                    os_version: config.os_version.clone(),
+                    os_features: Vec::new(),
+                };
+            }
+            image.document = Some(config);
+        }
+        Ok(image)
+    }
+
+    /// The bytes of a document: the store's, or the registry's.
+    async fn document(&self, descriptor: &Descriptor, parent: Option<&str>) -> Result<Bytes> {
+        if descriptor.size > MAX_DOCUMENT_BYTES {
+            let (count, limit) = (descriptor.size, MAX_DOCUMENT_BYTES);
+            return Err(Error::Limit { what: "bytes of a manifest or configuration", count, limit });
+        }
+        let (wanted, context) = (descriptor.clone(), self.context.clone());
+        let stored = self.store.blocking(move |inner| match inner.document(&context, &wanted) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == gantry_types::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        });
+        if let Some(bytes) = stored.await? {
+            self.reporter.content(Stage::Exists, descriptor, parent, descriptor.size);
+            return Ok(bytes);
+        }
+        self.reporter.content(Stage::Downloading, descriptor, parent, 0);
+        let bytes = if descriptor.kind().has_children() {
+            self.repository.manifest(descriptor).await?
+        } else {
+            self.repository.blob_bytes(descriptor, MAX_DOCUMENT_BYTES).await?
+        };
+        self.reporter.content(Stage::Complete, descriptor, parent, descriptor.size);
+        Ok(bytes)
+    }
+
+    /// Stores a document with labels that keep what it refers to.
+    async fn keep<'a>(
+        &self,
+        descriptor: &Descriptor,
+        bytes: &Bytes,
+        refs: impl Iterator<Item = (String, &'a Descriptor)>,
+    ) -> Result<()> {
+        let mut document_labels = self.source_label();
+        for (suffix, child) in refs {
+            document_labels.insert(format!("{}.{suffix}", labels::GC_REF_CONTENT), child.digest.to_string());
+        }
+        let (context, descriptor, bytes) = (self.context.clone(), descriptor.clone(), bytes.clone());
+        self.store
+            .blocking(move |inner| inner.store_document(&context, &descriptor, &bytes, &document_labels))
+            .await
+    }
+
+    /// Says where content came from, so that a push to the same registry need not send it.
+    pub(crate) fn source_label(&self) -> Labels {
+        let (host, repository) = &self.source;
+        Labels::from([(format!("{}.{host}", labels::DISTRIBUTION_SOURCE), repository.clone())])
+    }
+}
+
+fn read<T>(
+    descriptor: &Descriptor,
+    result: std::result::Result<T, gantry_types::image::InvalidDocument>,
+) -> Result<T> {
+    result.map_err(|source| Error::Document { digest: descriptor.digest.clone(), source })
+}

@@ -1,0 +1,319 @@
+//! Pulling: from a name in a registry to a name in the store, and to snapshots that can be run.
+//!
+//! ```text
+//!   resolve ──► documents ──► layers, all at once ──► commits in order ──► the image's name
+//!               (graph)       fetch ─► store ─► inflate ─► files           (after its bytes are durable)
+//!                             one flight a layer, whoever wants it
+//! ```
+//! Everything that a pull creates belongs to a lease until its name is there. What was stored of a pull that ended early
+//! stays, and is where the next one goes on.
+
+mod commit;
+mod graph;
+mod layer;
+pub(crate) mod pipeline;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use gantry_metadata::{Holder, Image, leases};
+use gantry_registry::{Credentials, Hosts, Repository, Target};
+use gantry_types::platform::Matcher;
+use gantry_types::{Descriptor, Labels, Reference, labels};
+use tokio::sync::Semaphore;
+
+use crate::progress::{Reporter, Stage};
+use crate::{Context, Error, Result, Store};
+
+pub(crate) use commit::ChainLocks;
+use graph::{Graph, ImagePlan};
+pub(crate) use layer::{LayerDone, LayerKey};
+
+/// How long the lease of a transfer lasts if the daemon dies with it.
+const LEASE_SECONDS: i64 = 24 * 3600;
+
+/// How much is done at the same time, in all pulls together.
+#[derive(Debug, Clone, Copy)]
+pub struct Concurrency {
+    /// Layers that are fetched, with or without being unpacked.
+    pub layers: usize,
+}
+
+impl Default for Concurrency {
+    /// Six are what most images have; each holds a few MiB of buffers.
+    fn default() -> Self {
+        Self { layers: 6 }
+    }
+}
+
+impl Concurrency {
+    pub(crate) fn permits(self) -> Permits {
+        Permits { layers: Arc::new(Semaphore::new(self.layers.max(1))) }
+    }
+}
+
+/// The right to do some of it.
+pub(crate) struct Permits {
+    pub(crate) layers: Arc<Semaphore>,
+}
+
+/// Where an image is unpacked to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unpack {
+    /// The snapshotter; empty for the usual one.
+    pub snapshotter: String,
+    /// Which of the image's platforms.
+    pub platform: Matcher,
+}
+
+/// How registries are reached.
+#[derive(Clone)]
+pub struct Access {
+    /// Mirrors and the like.
+    pub hosts: Arc<dyn Hosts>,
+    /// What opens them.
+    pub credentials: Arc<dyn Credentials>,
+}
+
+/// What is pulled.
+#[derive(Clone)]
+pub struct PullRequest {
+    /// Where from.
+    pub reference: Reference,
+    /// The names that it gets.
+    pub names: Vec<String>,
+    /// The labels that they get.
+    pub labels: Labels,
+    /// Which platforms of an index are fetched; none means all.
+    pub platforms: Matcher,
+    /// Where it is unpacked to.
+    pub unpack: Vec<Unpack>,
+    /// Who will hold the names, where they are shared.
+    pub holder: Holder,
+    /// How the registry is reached.
+    pub access: Access,
+    /// Who is told how it goes.
+    pub reporter: Reporter,
+}
+
+/// What was pulled.
+#[derive(Debug, Clone)]
+pub struct Pulled {
+    /// What the names name.
+    pub target: Descriptor,
+    /// The names.
+    pub images: Vec<Image>,
+}
+
+impl Store {
+    /// Pulls an image or an artifact.
+    ///
+    /// # Errors
+    /// NotFound if the registry lacks it or has it for no wanted platform; Unauthenticated and PermissionDenied; Unavailable
+    /// for a registry that does not answer; FailedPrecondition for content that is not what its digest says;
+    /// ResourceExhausted for limits and full disks.
+    ///
+    /// # Cancel safety
+    /// When it is dropped, it ends; its bytes stay for the next try.
+    pub async fn pull(&self, context: Context, request: PullRequest) -> Result<Pulled> {
+        let reporter = request.reporter.clone();
+        let name = request.reference.to_string();
+        reporter.step(Stage::Begun, &name);
+        reporter.step(Stage::Resolving, &name);
+        let access = &request.access;
+        let repository = self.inner.registry.repository(
+            &request.reference,
+            Arc::clone(&access.hosts),
+            Arc::clone(&access.credentials),
+        );
+        let target = resolve(&repository, &request.reference).await?;
+        reporter.content(Stage::Resolved, &target, None, 0);
+        let lease = self.transfer_lease(&context).await?;
+        let leased = lease.context.clone();
+        let result = self.fetch(&leased, &repository, target, &request).await;
+        // Also after an error: what nobody else keeps goes, but for the bytes of interrupted layers.
+        lease.end().await;
+        if result.is_ok() {
+            reporter.step(Stage::Done, &name);
+        }
+        result
+    }
+
+    async fn fetch(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        target: Descriptor,
+        request: &PullRequest,
+    ) -> Result<Pulled> {
+        let fetcher = graph::Fetcher {
+            store: self.clone(),
+            context: context.clone(),
+            repository: repository.clone(),
+            platforms: request.platforms.clone(),
+            source: (request.reference.host().to_owned(), request.reference.repository().to_owned()),
+            reporter: request.reporter.clone(),
+        };
+        let graph = fetcher.documents(&target).await?;
+        self.layers(context, repository, &graph, request, &fetcher).await?;
+        let mut images = Vec::new();
+        for name in &request.names {
+            let image = Image::new(name.clone(), target.clone(), request.labels.clone());
+            images.push(self.image_put(context.clone(), request.holder.clone(), image).await?);
+            request.reporter.step(Stage::Saved, name);
+        }
+        Ok(Pulled { target, images })
+    }
+
+    /// Fetches all layers and other blobs of a graph, and unpacks what is to be unpacked.
+    async fn layers(
+        &self,
+        context: &Context,
+        repository: &Repository,
+        graph: &Graph,
+        request: &PullRequest,
+        fetcher: &graph::Fetcher,
+    ) -> Result<()> {
+        let unpacks = self.plan_unpacks(context, graph, request).await?;
+        let mut wanted: HashMap<LayerKey, Descriptor> = HashMap::new();
+        for unpack in &unpacks {
+            for (key, descriptor) in unpack.missing(&self.inner)? {
+                wanted.entry(key).or_insert(descriptor);
+            }
+        }
+        // What is not unpacked is fetched all the same, for pushes and exports.
+        for blob in graph.blobs() {
+            if !wanted.keys().any(|key| key.digest == blob.digest) {
+                wanted.insert(LayerKey::stored(&blob.digest), blob.clone());
+            }
+        }
+        let mut order: Vec<(LayerKey, Descriptor)> = wanted.into_iter().collect();
+        // The largest first: the last one to end should be a small one.
+        order.sort_by_key(|(key, descriptor)| (std::cmp::Reverse(descriptor.size), key.digest.clone()));
+        let mut flights = layer::Started::default();
+        for (key, descriptor) in order {
+            request.reporter.content(Stage::Waiting, &descriptor, None, 0);
+            let flight = self.layer_flight(repository, &key, &descriptor, &request.reporter);
+            flights.add(key, descriptor, flight);
+        }
+        let recorded = flights.record_all(self, context, fetcher);
+        let committed = async {
+            for unpack in &unpacks {
+                unpack.commit(self, context, &flights, &request.reporter).await?;
+            }
+            Ok(())
+        };
+        tokio::try_join!(recorded, committed)?;
+        Ok(())
+    }
+
+    /// Which images of the graph go to which snapshotter.
+    async fn plan_unpacks(
+        &self,
+        context: &Context,
+        graph: &Graph,
+        request: &PullRequest,
+    ) -> Result<Vec<commit::UnpackPlan>> {
+        let mut plans = Vec::new();
+        for unpack in &request.unpack {
+            let suits = |image: &&ImagePlan| {
+                image.is_runnable() && unpack.platform.rank(Some(&image.platform)).is_some()
+            };
+            let best = graph
+                .images
+                .iter()
+                .filter(suits)
+                .min_by_key(|image| unpack.platform.rank(Some(&image.platform)));
+            let Some(image) = best else {
+                let name = request.reference.to_string();
+                let wanted: Vec<String> = unpack.platform.0.iter().map(ToString::to_string).collect();
+                let reason = format!("has no image for {}", wanted.join(", "));
+                return Err(Error::NotFound {
+                    what: "image to unpack",
+                    name: format!("{name}, which {reason}"),
+                });
+            };
+            let (snapshotter, image, context) = (unpack.snapshotter.clone(), image.clone(), context.clone());
+            let plan =
+                self.blocking(move |inner| commit::UnpackPlan::new(inner, &context, &snapshotter, &image));
+            plans.push(plan.await?);
+        }
+        Ok(plans)
+    }
+
+    /// A lease for one transfer: the request's own, or one that ends with it.
+    pub(crate) async fn transfer_lease(&self, context: &Context) -> Result<TransferLease> {
+        if context.lease.is_some() {
+            return Ok(TransferLease { store: self.clone(), context: context.clone(), owned: false });
+        }
+        let id = transfer_id();
+        let expires = gantry_metadata::Timestamp::now()
+            .checked_add(jiff::SignedDuration::from_secs(LEASE_SECONDS))
+            .unwrap_or(gantry_metadata::Timestamp::MAX);
+        let labels = Labels::from([(labels::GC_EXPIRE.to_owned(), expires.to_string())]);
+        let (namespace, lease) = (context.namespace.clone(), id.clone());
+        self.blocking(move |inner| {
+            inner.write(move |change| {
+                leases::create(change, &namespace, &lease, &labels)?;
+                Ok(())
+            })
+        })
+        .await?;
+        Ok(TransferLease { store: self.clone(), context: context.with_lease(id), owned: true })
+    }
+}
+
+/// A name that no other transfer has.
+fn transfer_id() -> String {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = gantry_metadata::Timestamp::now().as_nanosecond();
+    format!("transfer-{now:x}-{:x}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Keeps what a transfer creates. Dropping it ends the lease in the background.
+pub(crate) struct TransferLease {
+    store: Store,
+    pub(crate) context: Context,
+    owned: bool,
+}
+
+impl TransferLease {
+    /// Ends the lease, and waits for that.
+    pub(crate) async fn end(mut self) {
+        if let Some(deletion) = self.deletion()
+            && let Err(error) = tokio::task::spawn_blocking(deletion).await.unwrap_or(Ok(()))
+        {
+            tracing::warn!(error = crate::error::chain(&error), "a transfer's lease stays until it expires");
+        }
+    }
+
+    fn deletion(&mut self) -> Option<impl FnOnce() -> Result<()> + Send + use<>> {
+        let id = self.context.lease.clone().filter(|_| std::mem::take(&mut self.owned))?;
+        let (inner, namespace) = (Arc::clone(&self.store.inner), self.context.namespace.clone());
+        Some(move || inner.write(move |change| Ok(leases::delete(change, &namespace, &id)?)))
+    }
+}
+
+impl Drop for TransferLease {
+    fn drop(&mut self) {
+        if let Some(deletion) = self.deletion()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn_blocking(deletion);
+        }
+    }
+}
+
+/// What the reference is now: its digest if it has one, else its tag.
+async fn resolve(repository: &Repository, reference: &Reference) -> Result<Descriptor> {
+    let target = match (reference.digest(), reference.tag()) {
+        (Some(digest), _) => Target::Digest(digest.clone()),
+        (None, Some(tag)) => Target::Tag(tag.to_owned()),
+        (None, None) => {
+            let reason = format!("{reference} needs a tag or a digest");
+            return Err(Error::Invalid { what: "image reference", reason });
+        }
+    };
+    Ok(repository.resolve(&target).await?)
+}

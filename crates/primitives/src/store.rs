@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gantry_metadata::{Change, Database, Durability, View, snapshots};
+use gantry_snapshot::{Driver, SnapshotNumber};
+use gantry_types::Namespace;
+
+use crate::collect::Scheduler;
+use crate::flight::Flights;
+use crate::pull::Concurrency;
+use crate::{Error, Result};
+
+/// The snapshotter where nobody asks for another.
+pub const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+
+/// How a store is opened.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Everything that lasts.
+    pub root: PathBuf,
+    /// When records are durable.
+    pub durability: Durability,
+    /// Namespaces that share the image names without the label for it.
+    pub shared_namespaces: Vec<Namespace>,
+    /// Events that the journal keeps, and for how long.
+    pub journal: (u64, std::time::Duration),
+    /// Limits of blobs and ingests.
+    pub content: gantry_content::Options,
+    /// Limits of layers.
+    pub layer: gantry_layer::Limits,
+    /// Limits of their compression.
+    pub inflate: gantry_layer::InflateLimits,
+    /// overlayfs's options.
+    pub overlayfs: gantry_snapshot::Options,
+    /// Foreign snapshotters: name and socket.
+    pub proxies: Vec<(String, PathBuf)>,
+    /// How the registry client behaves.
+    pub registry: gantry_registry::Options,
+    /// The directories of `hosts.toml` files, by registry.
+    pub hosts: Vec<PathBuf>,
+    /// Layers that are fetched at the same time in all pulls, and that are unpacked.
+    pub concurrency: Concurrency,
+    /// When the collector runs.
+    pub collection: crate::collect::Schedule,
+}
+
+impl Options {
+    /// The defaults, below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        let metadata = gantry_metadata::Options::new("");
+        Self {
+            root: root.into(),
+            durability: Durability::default(),
+            shared_namespaces: metadata.shared_namespaces,
+            journal: (metadata.journal_max_rows, metadata.journal_max_age),
+            content: gantry_content::Options::default(),
+            layer: gantry_layer::Limits::default(),
+            inflate: gantry_layer::InflateLimits::default(),
+            overlayfs: gantry_snapshot::Options::default(),
+            proxies: Vec::new(),
+            registry: gantry_registry::Options::default(),
+            hosts: Vec::new(),
+            concurrency: Concurrency::default(),
+            collection: crate::collect::Schedule::default(),
+        }
+    }
+}
+
+/// Content, images, snapshots, leases and events. Clones are the same store.
+///
+/// Every method that changes something runs to its end once it has begun, also when its future is dropped.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all methods share.
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) database: Database,
+    pub(crate) content: gantry_content::Store,
+    pub(crate) drivers: BTreeMap<String, Arc<dyn Driver>>,
+    pub(crate) registry: gantry_registry::Client,
+    pub(crate) layers: Flights<crate::pull::LayerKey, crate::pull::LayerDone>,
+    pub(crate) chains: crate::pull::ChainLocks,
+    pub(crate) permits: crate::pull::Permits,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) snapshot_locks: crate::snapshots::Locks,
+    pub(crate) implied: crate::snapshots::PendingImplied,
+    next_number: AtomicU64,
+}
+
+impl Inner {
+    /// A number that no snapshot had before.
+    pub(crate) fn next_number(&self) -> SnapshotNumber {
+        SnapshotNumber(self.next_number.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The driver of that name.
+    pub(crate) fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>> {
+        let name = if name.is_empty() { DEFAULT_SNAPSHOTTER } else { name };
+        self.drivers.get(name).ok_or_else(|| Error::NotFound { what: "snapshotter", name: name.to_owned() })
+    }
+
+    pub(crate) fn read<T>(&self, f: impl FnOnce(&View<'_>) -> Result<T>) -> Result<T> {
+        self.database.read(f)
+    }
+
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut Change<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.database.write(f)
+    }
+}
+
+impl Store {
+    /// Opens the store below `options.root`, makes what is missing there, and puts right what a crash left. Needs a tokio
+    /// runtime, for the collector. Blocks.
+    ///
+    /// # Errors
+    /// Those of the parts; FailedPrecondition for a store that a newer version wrote.
+    ///
+    /// # Privilege
+    /// Root, for snapshots.
+    pub fn open(options: Options) -> Result<Self> {
+        let root = &options.root;
+        make_directory(root)?;
+        let boot = boot_id()?;
+        let content = gantry_content::Store::open(&root.join("content"), options.content.clone())?;
+        let database = Database::open(
+            root,
+            gantry_metadata::Options {
+                durability: options.durability,
+                shared_namespaces: options.shared_namespaces.clone(),
+                journal_max_rows: options.journal.0,
+                journal_max_age: options.journal.1,
+                ..gantry_metadata::Options::new(boot)
+            },
+        )?;
+        let blobs = content.clone();
+        database.before_flush(move || blobs.sync_pending().map_err(std::io::Error::other));
+        let drivers = open_drivers(&options)?;
+        let first = first_number(&database, &drivers)?;
+        let registry = gantry_registry::Client::new(options.registry.clone())?;
+        let inner = Arc::new(Inner {
+            permits: options.concurrency.permits(),
+            scheduler: Scheduler::default(),
+            layers: Flights::default(),
+            chains: crate::pull::ChainLocks::default(),
+            snapshot_locks: crate::snapshots::Locks::default(),
+            implied: crate::snapshots::PendingImplied::default(),
+            next_number: AtomicU64::new(first),
+            options,
+            database,
+            content,
+            drivers,
+            registry,
+        });
+        crate::recover::recover(&inner)?;
+        crate::collect::start(&inner)?;
+        Ok(Self { inner })
+    }
+
+    /// Stops the collector and makes everything durable. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn close(&self) -> Result<()> {
+        self.inner.scheduler.stop();
+        self.inner.content.sync_pending()?;
+        self.inner.database.flush()?;
+        Ok(())
+    }
+
+    /// Where the store lies.
+    pub fn root(&self) -> &Path {
+        &self.inner.options.root
+    }
+
+    /// Runs `f` on a thread that may wait for disks; it runs to its end whatever becomes of the caller.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        tokio::task::spawn_blocking(move || f(&inner)).await.map_err(|_| Error::panicked("a request"))?
+    }
+}
+
+fn open_drivers(options: &Options) -> Result<BTreeMap<String, Arc<dyn Driver>>> {
+    let root = options.root.join("snapshots");
+    make_directory(&root)?;
+    let overlayfs = gantry_snapshot::Overlayfs::open(&root.join("overlayfs"), options.overlayfs.clone())?;
+    let native = gantry_snapshot::Native::open(&root.join("native"))?;
+    let all: [Arc<dyn Driver>; 2] = [Arc::new(overlayfs), Arc::new(native)];
+    Ok(all.into_iter().map(|driver| (driver.name().to_owned(), driver)).collect())
+}
+
+/// A number that is larger than that of any record or directory, and than any that was ever given out here.
+fn first_number(database: &Database, drivers: &BTreeMap<String, Arc<dyn Driver>>) -> Result<u64> {
+    let mut highest = 0;
+    for driver in drivers.values() {
+        highest = highest.max(driver.highest()?.map_or(0, |number| number.0));
+    }
+    database.write(move |change| {
+        snapshots::raise_number(change, highest)?;
+        Ok(snapshots::reserve_number(change)?)
+    })
+}
+
+fn make_directory(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(Error::file("making", path))
+}
+
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path).map_err(Error::file("reading", path))?;
+    Ok(text.trim().to_owned())
+}
