@@ -21,6 +21,8 @@
 #![forbid(unsafe_code)]
 
 pub mod bpf;
+#[cfg(feature = "powercut")]
+pub mod powercut;
 
 mod bundle;
 mod canary;

@@ -1,0 +1,128 @@
+//! The mount, and the cut.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use rustix::mount::{MountPropagationFlags, UnmountFlags};
+
+use super::fuse::Server;
+use super::tree::Tree;
+use super::{Keep, Names};
+
+/// `CLONE_NEWNS`.
+const NEW_MOUNT_NAMESPACE: u64 = 0x0002_0000;
+
+/// Runs `test` on a thread with a mount namespace of its own, which its threads and children share. Whatever is mounted there is
+/// gone when they are, even if they are killed.
+///
+/// # Panics
+/// When the kernel refuses, and when `test` does.
+pub fn isolated<T: Send>(test: impl FnOnce() -> T + Send) -> T {
+    let run = move || {
+        gantry_sys::ns::unshare(NEW_MOUNT_NAMESPACE).expect("a mount namespace");
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        rustix::mount::mount_change("/", private).expect("private mounts");
+        test()
+    };
+    let result = std::thread::scope(|scope| scope.spawn(run).join());
+    result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// What is on a disk, and what is on its way there.
+#[derive(Debug, Clone)]
+pub struct Image(Tree);
+
+impl Image {
+    /// What is left of it when the power goes now.
+    #[must_use]
+    pub fn after_cut(&self, keep: Keep) -> Self {
+        Self(self.0.after_cut(keep))
+    }
+}
+
+/// A mounted disk in a temporary directory.
+#[derive(Debug)]
+pub struct Disk {
+    directory: tempfile::TempDir,
+    tree: Arc<Mutex<Tree>>,
+    session: Option<BackgroundSession>,
+}
+
+impl Disk {
+    /// Mounts an empty disk.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn new(names: Names) -> Self {
+        Self::of(Image(Tree::new(names)))
+    }
+
+    /// Mounts a disk with what `image` has; see [`Image::after_cut`].
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn of(image: Image) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut disk = Self { directory, tree: Arc::new(Mutex::new(image.0)), session: None };
+        disk.mount();
+        disk
+    }
+
+    /// Where it is mounted, also after a cut.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A picture of it, for a cut at this moment that nobody sees but who mounts the picture.
+    pub fn image(&self) -> Image {
+        Image(guard(&self.tree).clone())
+    }
+
+    /// Cuts the power and starts again. What was open gives errors from now on.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn cut(&mut self, keep: Keep) {
+        self.unmount();
+        let left = self.image().after_cut(keep);
+        // The old mount may still hold the old tree.
+        self.tree = Arc::new(Mutex::new(left.0));
+        self.mount();
+    }
+
+    fn mount(&mut self) {
+        let mut config = Config::default();
+        config.mount_options = vec![
+            MountOption::FSName("powercut".into()),
+            MountOption::DefaultPermissions,
+            MountOption::Dev,
+            MountOption::Suid,
+        ];
+        config.acl = SessionACL::All;
+        let server = Server::new(Arc::clone(&self.tree));
+        let session =
+            Session::new(server, self.directory.path(), &config).expect("a mount (root, /dev/fuse)");
+        self.session = Some(session.spawn().expect("a thread"));
+    }
+
+    /// Ends the connection, so that nothing that is open can write any more.
+    fn unmount(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let flags = UnmountFlags::FORCE | UnmountFlags::DETACH;
+        rustix::mount::unmount(self.directory.path(), flags).expect("our own mount");
+        // The thread ends with an error of the connection, as was asked for.
+        let _ = session.guard.join();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+/// Every operation leaves the tree whole.
+pub(super) fn guard(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
+    tree.lock().unwrap_or_else(PoisonError::into_inner)
+}
