@@ -1,0 +1,26 @@
+//! Entry points of the fuzz targets in `fuzz/`. Each panics where a promise is broken.
+
+use gantry_types::Labels;
+
+use crate::labels::Meaning;
+use crate::{Resource, time};
+
+/// Labels, one a line as `key=value`; what they mean to the collector.
+pub fn labels(text: &str) {
+    let labels: Labels =
+        text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+    let meaning = Meaning::of(&labels);
+    for edge in &meaning.edges {
+        // An edge names something that a label says, and one of a snapshot alone has a driver.
+        assert!(labels.values().any(|value| value.ends_with(edge.key)));
+        assert!(edge.driver.is_empty() || edge.kind == crate::node::Kind::Snapshot);
+    }
+    for value in labels.values() {
+        let _ = (time::parse_rfc3339(value), time::parse_duration(value));
+    }
+    for (kind, id) in &labels {
+        if let Ok(resource) = Resource::parse(kind, id) {
+            assert_eq!((resource.kind().as_str(), resource.id()), (kind.as_str(), id.as_str()));
+        }
+    }
+}

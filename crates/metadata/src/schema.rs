@@ -1,0 +1,34 @@
+//! Versions of the schema, and the way from each to the next.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::Error;
+
+/// One step of the schema: what makes its version of the one before.
+struct Migration {
+    version: i64,
+    sql: &'static str,
+}
+
+const MIGRATIONS: &[Migration] = &[Migration { version: 1, sql: include_str!("schema.sql") }];
+
+/// The version that this code reads and writes.
+pub(crate) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// Brings the database to [`VERSION`], one transaction for each step.
+pub(crate) fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION {
+        return Err(Error::Newer { path: path.to_owned(), found, known: VERSION });
+    }
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
+        tracing::info!(version = migration.version, path = %path.display(), "database: new schema version");
+        let transaction = connection.unchecked_transaction()?;
+        transaction.execute_batch(migration.sql)?;
+        transaction.pragma_update(None, "user_version", migration.version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
