@@ -41,8 +41,10 @@ fn our_own_snapshotter_behind_a_socket_meets_the_contract() {
 
 /// Fields that containerd got after 1.6 are lost on it: the parent at the commit.
 const SINCE_2_2: &str = "a_snapshot_is_rebased_at_its_commit";
+/// containerd's `native` counts the files of a view, which has none of its own, before it looks at the kind.
+const NATIVE_COUNTS_VIEWS: &str = "only_an_active_snapshot_is_committed";
 
-fn containerds_meets_the_contract(snapshotter: &str, features: Features) {
+fn containerds_meets_the_contract(snapshotter: &str, features: Features, breaks: &[&str]) {
     let runtime = runtime();
     let daemon = Containerd::start();
     let proxy = {
@@ -59,7 +61,7 @@ fn containerds_meets_the_contract(snapshotter: &str, features: Features) {
                 let proxy = proxy.in_namespace(&format!("question-{count}")).unwrap();
                 Box::new(Blocking::new(proxy, runtime.handle().clone()))
             },
-            &|name| name != SINCE_2_2,
+            &|name| !breaks.contains(&name),
         );
     });
 }
@@ -68,7 +70,7 @@ fn containerds_meets_the_contract(snapshotter: &str, features: Features) {
 fn containerds_overlayfs_meets_the_contract() {
     require!(Need::Root, Need::Program("containerd"));
     let features = Features { filters: true, counts_changes_only: true, ..Features::default() };
-    containerds_meets_the_contract("overlayfs", features);
+    containerds_meets_the_contract("overlayfs", features, &[SINCE_2_2]);
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn containerds_native_meets_the_contract() {
         inherits_root_mode: true,
         ..Features::default()
     };
-    containerds_meets_the_contract("native", features);
+    containerds_meets_the_contract("native", features, &[SINCE_2_2, NATIVE_COUNTS_VIEWS]);
 }
 
 #[test]
