@@ -7,7 +7,7 @@
 //! ```
 //! Whoever takes a pod over waits for the workers of the shim before (`workers` in the pod's directory): what they make later
 //! would be lost to everybody. What a worker makes is a child of the shim's (CLONE_PARENT), which reaps it. A worker that ends without a verdict has
-//! failed, and nothing but its operation with it.
+//! failed, and nothing but its operation with it. Hooks and other helpers are in its process group, and end with it when it is ended.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -24,6 +24,8 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// How much is read at once.
 const CHUNK_BYTES: usize = 16 << 10;
 
+const SIGKILL: i32 = 9;
+
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
 
@@ -39,8 +41,9 @@ pub(crate) struct Done {
 /// A worker at work.
 #[derive(Debug)]
 pub(crate) struct Worker {
-    /// Its process.
-    pub(crate) pid: i32,
+    /// Its process, and its group.
+    pid: i32,
+    pidfd: OwnedFd,
     socket: OwnedFd,
     answer: Vec<u8>,
     fds: Vec<OwnedFd>,
@@ -65,6 +68,8 @@ pub(crate) fn begin(
         // A lock of the process's own, which nobody whom it forks inherits: fcntl_locking(2).
         let _ = rustix::fs::fcntl_lock(workers, FlockOperation::NonBlockingLockShared);
         let _ = process::set_name(c"gantry-worker");
+        // Containers' processes leave the group: they have sessions of their own.
+        let _ = rustix::process::setpgid(None, None);
         let _ = signal::set_blocked(0);
         report_panics(theirs.as_fd());
         let sent = match work() {
@@ -74,7 +79,7 @@ pub(crate) fn begin(
         i32::from(sent.is_err())
     };
     let child = spawn(&CloneArgs::default(), child).map_err(Failure::call("clone3"))?;
-    Ok(Worker { pid: child.pid, socket: ours, answer: Vec::new(), fds: Vec::new() })
+    Ok(Worker { pid: child.pid, pidfd: child.pidfd, socket: ours, answer: Vec::new(), fds: Vec::new() })
 }
 
 /// A panic is told as a failure: the standard error stream may be a container's.
@@ -107,6 +112,20 @@ impl Worker {
     /// The descriptor that is readable when there is something to [`Worker::receive`].
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Ends it in the middle of its work, and what it has executed for it.
+    pub(crate) fn end(&self) {
+        // As long as it was not reaped, nobody else can have its number.
+        if process::pidfd_kill(self.pidfd.as_fd(), 0).is_ok() {
+            let _ = process::kill(-self.pid, SIGKILL);
+            let _ = process::pidfd_kill(self.pidfd.as_fd(), SIGKILL);
+        }
+    }
+
+    /// Whether it has said how its operation ended, or has begun to.
+    pub(crate) fn has_spoken(&self) -> bool {
+        !self.answer.is_empty()
     }
 
     /// Takes what has come; the verdict, once it is complete.

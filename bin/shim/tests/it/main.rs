@@ -7,6 +7,7 @@
 mod adoption;
 mod binary;
 mod checkpoint;
+mod deadlines;
 mod errors;
 mod events;
 mod exec;

@@ -1,6 +1,7 @@
 //! Operations: begun in a worker, completed by its verdict.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use gantry_proto_shim::any::Any;
 use gantry_proto_shim::options::ProcessDetails;
@@ -52,6 +53,12 @@ pub(super) enum Then {
 }
 
 impl Then {
+    /// Whether the operation may be ended half-way when its caller has given up: it is undone, or can be done again.
+    fn can_be_ended(&self) -> bool {
+        use Then::{Checkpointed, Created, Deleted, ExecStarted, Listed, Measured};
+        matches!(self, Created | ExecStarted(_) | Deleted | Checkpointed | Listed | Measured)
+    }
+
     /// Whether others that change the container have to wait.
     fn is_exclusive(&self) -> bool {
         !matches!(self, Then::Signalled | Then::Listed | Then::Measured | Then::Swept | Then::ExecStarted(_))
@@ -65,6 +72,10 @@ pub(super) struct Operation {
     id: String,
     caller: Option<Caller>,
     then: Then,
+    /// When its caller gives up.
+    deadline: Option<Instant>,
+    /// Whether it was ended because of that.
+    ended: bool,
 }
 
 impl Pod {
@@ -95,7 +106,8 @@ impl Pod {
                 {
                     container.busy = true;
                 }
-                self.operations.insert(number, Operation { worker, id: id.to_owned(), caller, then });
+                let (id, deadline, ended) = (id.to_owned(), None, false);
+                self.operations.insert(number, Operation { worker, id, caller, then, deadline, ended });
                 Ok(Reply::Later)
             }
             Err(failure) => {
@@ -106,13 +118,49 @@ impl Pod {
         }
     }
 
+    /// Ends the operation that was begun for a call, if there is one, after the time that the caller has given it.
+    pub(super) fn limit(&mut self, caller: Caller, timeout: Duration) {
+        let mut operations = self.operations.values_mut();
+        let own = operations.find(|operation| operation.caller == Some(caller));
+        if let Some(operation) = own.filter(|operation| operation.then.can_be_ended()) {
+            operation.deadline = Instant::now().checked_add(timeout);
+        }
+    }
+
+    /// When the next operation is to be ended.
+    pub(super) fn operations_deadline(&self) -> Option<Instant> {
+        self.operations.values().filter_map(|operation| operation.deadline).min()
+    }
+
+    /// Ends the operations that nobody waits for any more. Their workers' ends are their verdicts.
+    pub(super) fn end_overdue(&mut self) {
+        let now = Instant::now();
+        for operation in self.operations.values_mut() {
+            if operation.deadline.is_some_and(|deadline| deadline <= now) {
+                operation.worker.end();
+                operation.deadline = None;
+                operation.ended = true;
+            }
+        }
+    }
+
     /// Hears what a worker has to say.
     pub(super) fn hear(&mut self, number: u32) {
         let Some(operation) = self.operations.get_mut(&number) else { return };
-        let Some(verdict) = operation.worker.receive() else { return };
-        let Some(Operation { worker, id, caller, then }) = self.operations.remove(&number) else { return };
+        let Some(mut verdict) = operation.worker.receive() else { return };
+        let Some(operation) = self.operations.remove(&number) else { return };
+        let Operation { worker, id, caller, then, ended, .. } = operation;
+        let silent = !worker.has_spoken();
         drop(worker);
-        self.complete(&id, caller, then, verdict);
+        if silent && ended {
+            let text = "the operation was ended: its caller has given it no more time";
+            verdict = Err(Failure::new(ErrorKind::DeadlineExceeded, text));
+        }
+        match (then, verdict) {
+            // Nobody has undone what it had made.
+            (Then::Created, Err(failure)) if silent => self.undo(&id, caller, failure),
+            (then, verdict) => self.complete(&id, caller, then, verdict),
+        }
         if self.operations.is_empty() {
             // Nobody is left to claim them.
             self.ended = Vec::new();
@@ -254,12 +302,7 @@ impl Pod {
                 return self.answer_to(caller, Err(failure));
             }
             // It was made and cannot be served.
-            let subject = container.subject();
-            let undo = move || crate::work::delete_forced(&subject).map(|()| Done::default());
-            if let Err(failure) = self.begin(id, caller, Then::Undone(failure), undo) {
-                self.log.error(&failure.message);
-            }
-            return;
+            return self.undo(id, caller, failure);
         }
         container.init.status = Status::Created;
         let pid = container.init.pid as u32;
@@ -269,6 +312,16 @@ impl Pod {
         self.watch_memory(id);
         self.settle(id);
         self.resume_queue(id);
+    }
+
+    /// Removes what was made of a container that cannot be had.
+    fn undo(&mut self, id: &str, caller: Option<Caller>, cause: Failure) {
+        let Some(container) = self.containers.get(id) else { return };
+        let subject = container.subject();
+        let undo = move || crate::work::delete_forced(&subject).map(|()| Done::default());
+        if let Err(failure) = self.begin(id, caller, Then::Undone(cause), undo) {
+            self.log.error(&failure.message);
+        }
     }
 
     /// A container that could not be served is gone again.

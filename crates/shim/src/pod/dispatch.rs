@@ -39,6 +39,7 @@ pub(super) fn decode<M: Message + Default>(call: &Call) -> Result<M, Failure> {
 impl Pod {
     /// Serves a call, now or later.
     pub(super) fn call(&mut self, caller: Caller, call: Call) {
+        let timeout = call.timeout;
         let reply = match call.service.as_str() {
             task::SERVICE_V2 | task::SERVICE_V3 => self.task(caller, call),
             sandbox::SERVICE => self.sandbox_call(caller, &call),
@@ -49,7 +50,11 @@ impl Pod {
         };
         match reply {
             Ok(Reply::Now(payload)) => self.answer(caller, Ok(payload)),
-            Ok(Reply::Later) => {}
+            Ok(Reply::Later) => {
+                if let Some(timeout) = timeout {
+                    self.limit(caller, timeout);
+                }
+            }
             Err(failure) => self.answer(caller, Err(failure)),
         }
     }

@@ -177,6 +177,7 @@ impl Pod {
             self.drive_publisher();
             self.give_up_unreaped();
             self.kill_loggers();
+            self.end_overdue();
             self.listen_again();
             if self.is_over() {
                 return;
@@ -205,7 +206,7 @@ impl Pod {
     fn deadline(&self) -> Option<Instant> {
         let ending = self.ending.as_ref().map(|ending| ending.deadline);
         let logger = self.loggers.iter().map(|(_, until)| *until).min();
-        let own = [ending, logger, self.deaf_until, self.idle_at];
+        let own = [ending, logger, self.deaf_until, self.idle_at, self.operations_deadline()];
         [self.events.deadline(), self.unreaped_deadline()].into_iter().chain(own).flatten().min()
     }
 

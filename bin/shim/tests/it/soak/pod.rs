@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::task::{
-    KillRequest, PauseRequest, PidsRequest, StartRequest, StatsRequest, WaitRequest, method,
+    DeleteRequest, KillRequest, PauseRequest, PidsRequest, StartRequest, StatsRequest, WaitRequest, method,
 };
 use gantry_testkit::{Bundle, DEADLINE, Need, missing, until_true};
 use gantry_ttrpc::client::{Calls, Options};
@@ -213,8 +213,8 @@ impl<'d> Pod<'d> {
             case.task.shim = Arc::clone(&shim);
             case.done.push(format!("shim replaced, {before:?}"));
             let after = case.look(self.ledger);
-            // Its end may have come meanwhile.
-            if before.map(|(pid, _)| pid) != after.map(|(pid, _)| pid) {
+            // Its end may have come meanwhile, and so may one that was being made for a client that has gone.
+            if before.is_some_and(|(pid, _)| after.is_none_or(|(now, _)| now != pid)) {
                 let script = case.task.bundle.config()["process"]["args"].to_string();
                 let runtime = &case.task.options.binary_name;
                 self.ledger.wrong("a container is lost with its shim", &(before, after, script, runtime));
@@ -259,12 +259,13 @@ impl<'d> Pod<'d> {
         let (shim, id) = (Arc::clone(&task.shim), task.id.clone());
         let most = self.random.pick(&[usize::MAX, usize::MAX, 5, 30]);
         let exec_id = String::new();
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 => self.send(&shim, method::WAIT, &WaitRequest { id, exec_id }, most),
             1 => self.send(&shim, method::STATS, &StatsRequest { id }, most),
             2 => self.send(&shim, method::PIDS, &PidsRequest { id }, most),
             3 => self.send(&shim, method::START, &StartRequest { id, exec_id }, most),
             4 => self.send(&shim, method::PAUSE, &PauseRequest { id }, most),
+            5 => self.send(&shim, method::DELETE, &DeleteRequest { id, exec_id }, most),
             _ => {
                 let kill = KillRequest { id, exec_id, signal: 9, all: true };
                 self.send(&shim, method::KILL, &kill, most);
@@ -272,9 +273,13 @@ impl<'d> Pod<'d> {
         }
     }
 
-    fn send<M: Message>(&self, shim: &Shim, method: &str, message: &M, most: usize) {
+    fn send<M: Message>(&mut self, shim: &Shim, method: &str, message: &M, most: usize) {
+        let mut options = Options::default();
+        if self.random.once_in(2) {
+            options = options.timeout(Duration::from_millis(self.random.next() % 20));
+        }
         let mut calls = Calls::new();
-        calls.call(shim.service(), method, message, &Options::default()).expect("a short request");
+        calls.call(shim.service(), method, message, &options).expect("a short request");
         let bytes = calls.output();
         let Ok(mut stream) = UnixStream::connect(shim.answer().socket()) else {
             return self.ledger.wrong("no connection to a shim that lives", &method);
