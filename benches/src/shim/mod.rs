@@ -2,6 +2,7 @@
 //! containerd.
 
 mod contender;
+mod kernel;
 mod life;
 mod memory;
 mod pod;
@@ -19,6 +20,8 @@ pub(crate) enum Part {
     Life,
     /// Memory of one shim, of more containers in it, and of many shims.
     Memory,
+    /// Kernel memory of shims.
+    Kernel,
     /// How often an idle shim wakes up.
     Idle,
     /// `ctr run --rm` under a real containerd.
@@ -26,12 +29,13 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    pub(crate) const ALL: [Part; 4] = [Part::Life, Part::Memory, Part::Idle, Part::Containerd];
+    pub(crate) const ALL: [Part; 5] = [Part::Life, Part::Memory, Part::Kernel, Part::Idle, Part::Containerd];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Part::Life => "shim-life",
             Part::Memory => "shim-memory",
+            Part::Kernel => "shim-kernel",
             Part::Idle => "shim-idle",
             Part::Containerd => "shim-containerd",
         }
@@ -42,6 +46,7 @@ impl Part {
         match self {
             Part::Life => life::run(options, &contenders),
             Part::Memory => memory::run(options, &contenders),
+            Part::Kernel => kernel::run(&contenders),
             Part::Idle => memory::idle(&contenders),
             Part::Containerd => through_containerd::run(options, &contenders),
         }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -84,7 +84,28 @@ pub(super) struct Shim {
 impl Shim {
     /// `start` for a container, and a connection to what it answers.
     pub(super) fn start(daemon: &Daemon, contender: &Contender, unit: &Unit) -> Self {
-        let output = Command::new(&contender.shim)
+        Self::start_in(daemon, contender, unit, None)
+    }
+
+    /// The same in a cgroup.
+    pub(super) fn start_in(
+        daemon: &Daemon,
+        contender: &Contender,
+        unit: &Unit,
+        cgroup: Option<&Path>,
+    ) -> Self {
+        let mut command = match cgroup {
+            None => Command::new(&contender.shim),
+            Some(cgroup) => {
+                let mut shell = Command::new("/bin/sh");
+                shell
+                    .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+                    .arg(cgroup)
+                    .arg(&contender.shim);
+                shell
+            }
+        };
+        let output = command
             .args(["-namespace", NAMESPACE, "-publish-binary", "/bin/true", "-id", &unit.id, "-address"])
             .arg(daemon.path("grpc"))
             .arg("start")
