@@ -18,14 +18,26 @@
 //! stores them hashes them on their way.
 #![forbid(unsafe_code)]
 
+mod auth;
+mod blob;
+mod client;
 mod credential;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod host;
+mod link;
 mod options;
+mod push;
 mod repository;
+mod retry;
+mod transport;
 
+pub use blob::{BlobStream, Ranges};
+pub use client::Client;
 pub use credential::{Anonymous, BoxFuture, Credential, Credentials, Secret};
 pub use error::{BoxError, Error};
 pub use host::{Capabilities, Capability, ClientCertificate, DefaultHosts, Host, Hosts, Scheme};
 pub use options::{Limits, Options, Proxies, Retry, Roots, Timeouts};
-pub use repository::{BlobStream, BodyStream, Client, Pushed, Ranges, Repository, Target};
+pub use push::{BodyStream, Pushed};
+pub use repository::{Repository, Target};
