@@ -50,8 +50,15 @@ fn a_create_that_hangs_in_a_hook_is_undone() {
             serde_json::json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", hook] }] });
     });
     let request = task.create_request(Io::default());
-    is_late(call::<_, CreateTaskResponse>(&task.shim, method::CREATE, &request));
-    assert!(inside.exists(), "the hook did not run");
+    let (create, update) = std::thread::scope(|scope| {
+        let create = scope.spawn(|| call::<_, CreateTaskResponse>(&task.shim, method::CREATE, &request));
+        until_true("the hook to run", || inside.exists());
+        // It waits for what will not be.
+        let update = task.update(&serde_json::json!({}));
+        (create.join().unwrap(), update)
+    });
+    is_late(create);
+    update.fails(Code::NotFound);
     let report =
         || task.shim.call_service::<_, ReportResponse>(own::SERVICE, own::method::REPORT, &ReportRequest {});
     until_true("the container to be gone", || report().good().containers.is_empty());

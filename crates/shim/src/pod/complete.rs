@@ -297,9 +297,8 @@ impl Pod {
         container.busy = false;
         if let Err(failure) = result {
             if container.init.pid == 0 {
-                self.containers.remove(id);
-                self.forget(id);
-                return self.answer_to(caller, Err(failure));
+                self.answer_to(caller, Err(failure));
+                return self.discard(id);
             }
             // It was made and cannot be served.
             return self.undo(id, caller, failure);
@@ -330,9 +329,17 @@ impl Pod {
             self.log.error(&format!("what was made of {id} stays behind: {failure}"));
         }
         self.drop_all_streams(id);
-        self.containers.remove(id);
-        self.forget(id);
         self.answer_to(caller, Err(cause));
+        self.discard(id);
+    }
+
+    /// Forgets a container that never came to be. Whoever waited for its maker is told so.
+    fn discard(&mut self, id: &str) {
+        let Some(container) = self.containers.remove(id) else { return };
+        self.forget(id);
+        for (caller, call) in container.queue {
+            self.call(caller, call);
+        }
     }
 
     /// The first process runs its program, or does not.
