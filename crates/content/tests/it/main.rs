@@ -7,6 +7,7 @@ mod full;
 mod hostile;
 mod killed;
 mod model;
+mod powercut;
 mod resume;
 
 use std::path::Path;

@@ -40,9 +40,8 @@ pub use mount::{Disk, Image, isolated};
 pub enum Names {
     /// All there are: what ext4, XFS and btrfs do, in whose journal everything before goes along.
     Journal,
-    /// Those of the file that is synced, or those in the directory that is synced, and what leads there: the least that a program
-    /// may count on.
-    Own,
+    /// Those in a directory when that is synced, and a rename out of it or into it as a whole: all that fsync(2) promises.
+    Directory,
 }
 
 /// What of the unsynced is on the disk after a cut. Nothing of it is certain in the world, so tests try all.

@@ -13,6 +13,12 @@ fn sync(path: &Path) {
     File::open(path).unwrap().sync_all().unwrap();
 }
 
+/// The file, and its name.
+fn sync_named(path: &Path) {
+    sync(path);
+    sync(path.parent().unwrap());
+}
+
 fn names(path: &Path) -> Vec<String> {
     let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = entries.collect();
@@ -74,11 +80,11 @@ fn directories_of_many_are_listed_whole() {
 fn unsynced_bytes_and_names_are_lost() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
-        for names_of in [Names::Journal, Names::Own] {
+        for names_of in [Names::Journal, Names::Directory] {
             let mut disk = Disk::new(names_of);
             let path = disk.path().join("file");
             fs::write(&path, "synced").unwrap();
-            sync(&path);
+            sync_named(&path);
             File::options().append(true).open(&path).unwrap().write_all(b" and not").unwrap();
             fs::write(disk.path().join("other"), "x").unwrap();
             disk.cut(Keep::Synced);
@@ -107,18 +113,22 @@ fn open_files_are_dead_after_a_cut() {
 fn names_go_as_the_file_system_says() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
-        for (names_of, left) in
-            [(Names::Journal, &["dir", "first", "second"][..]), (Names::Own, &["dir", "second"])]
-        {
+        for (names_of, left) in [(Names::Journal, &["dir", "first", "second"][..]), (Names::Directory, &[])] {
             let mut disk = Disk::new(names_of);
             fs::write(disk.path().join("first"), "x").unwrap();
             fs::create_dir(disk.path().join("dir")).unwrap();
             fs::write(disk.path().join("dir/inside"), "x").unwrap();
             fs::write(disk.path().join("second"), "x").unwrap();
-            sync(&disk.path().join("dir/inside"));
+            sync_named(&disk.path().join("dir/inside"));
             sync(&disk.path().join("second"));
+            let image = disk.image();
             disk.cut(Keep::Synced);
             assert_eq!(names(disk.path()), left);
+            let disk = Disk::of(image);
+            sync(disk.path());
+            let mut disk = Disk::of(disk.image());
+            disk.cut(Keep::Synced);
+            assert_eq!(names(disk.path()), ["dir", "first", "second"]);
             assert_eq!(fs::read_to_string(disk.path().join("dir/inside")).unwrap(), "x");
         }
     });
@@ -128,11 +138,11 @@ fn names_go_as_the_file_system_says() {
 fn synced_directory_has_its_names_and_empty_files() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
-        for names_of in [Names::Journal, Names::Own] {
+        for names_of in [Names::Journal, Names::Directory] {
             let mut disk = Disk::new(names_of);
             fs::create_dir(disk.path().join("dir")).unwrap();
             fs::write(disk.path().join("dir/file"), "bytes").unwrap();
-            sync(&disk.path().join("dir"));
+            sync_named(&disk.path().join("dir"));
             disk.cut(Keep::Synced);
             assert_eq!(fs::read(disk.path().join("dir/file")).unwrap(), b"");
         }
@@ -143,7 +153,7 @@ fn synced_directory_has_its_names_and_empty_files() {
 fn rename_is_one_step_and_flushes_nothing() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
-        for names_of in [Names::Journal, Names::Own] {
+        for names_of in [Names::Journal, Names::Directory] {
             let mut disk = Disk::new(names_of);
             let root = disk.path().to_owned();
             for dir in ["from", "to"] {
@@ -151,8 +161,8 @@ fn rename_is_one_step_and_flushes_nothing() {
             }
             fs::write(root.join("from/file"), "new").unwrap();
             fs::write(root.join("to/file"), "old").unwrap();
-            sync(&root.join("to/file"));
-            sync(&root.join("from"));
+            sync_named(&root.join("to/file"));
+            sync_named(&root.join("from"));
             fs::rename(root.join("from/file"), root.join("to/file")).unwrap();
             let image = disk.image();
             sync(&root.join("to"));
@@ -174,11 +184,11 @@ fn rename_is_one_step_and_flushes_nothing() {
 fn removed_names_come_back_until_they_are_synced() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
-        for names_of in [Names::Journal, Names::Own] {
+        for names_of in [Names::Journal, Names::Directory] {
             let mut disk = Disk::new(names_of);
             let path = disk.path().join("file");
             fs::write(&path, "x").unwrap();
-            sync(&path);
+            sync_named(&path);
             fs::remove_file(&path).unwrap();
             disk.cut(Keep::Synced);
             assert_eq!(fs::read(&path).unwrap(), b"x");

@@ -1,6 +1,6 @@
 //! Files and names, as they are and as the disk has them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::time::SystemTime;
 
@@ -245,25 +245,16 @@ impl Tree {
                     self.write(change);
                 }
             }
-            Names::Own => self.sync_names(number),
+            Names::Directory => self.sync_names(number),
         }
         Ok(())
     }
 
-    /// Writes the changes that name `number`, that are in it, or that lead to it.
-    fn sync_names(&mut self, number: u64) {
-        let mut wanted = HashSet::from([number]);
-        loop {
-            let is_wanted = |change: &Change| {
-                change.0.iter().any(|(directory, _, named)| {
-                    *directory == number || named.is_some_and(|named| wanted.contains(&named))
-                })
-            };
-            // The first one first: a later one may undo it.
-            let Some(index) = self.log.iter().position(is_wanted) else { return };
+    /// Writes the changes in a directory.
+    fn sync_names(&mut self, directory: u64) {
+        let is_inside = |change: &Change| change.0.iter().any(|(inside, _, _)| *inside == directory);
+        while let Some(index) = self.log.iter().position(is_inside) {
             let change = self.log.remove(index);
-            // The directories that it changes have to be there, though not with everything that is in them.
-            wanted.extend(change.0.iter().map(|(directory, _, _)| *directory));
             self.supersede(&change, index);
             self.write(change);
         }
