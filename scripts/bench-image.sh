@@ -52,10 +52,10 @@ layer() {
     umount -R "$work/merged"
     lower=$work/layer$number:$lower
 }
-layer 2 build-essential cmake
+layer 2 build-essential
 layer 3 python3 python3-numpy python3-scipy python3-pandas
 layer 4 openjdk-17-jre-headless
-layer 5 nginx redis-server postgresql
+layer 5 nginx redis-server
 layer 6 curl ca-certificates vim
 
 # blob FILE: moves it among the blobs, and prints its digest.

@@ -6,19 +6,26 @@
 //! their logs to files; every command has a time limit. `cargo xtask test` runs them so; elsewhere they count as skipped.
 //!
 //! One daemon serves all tests of its engine: names are unique per test.
+//!
+//! For the store: [`Registry`] is Debian's docker-registry on the loopback device, [`images`] makes images of every kind, and
+//! [`Gantryd`] is the daemon under test, or the reference in its place.
 #![forbid(unsafe_code)]
 
 mod containerd;
 mod docker;
+mod gantryd;
 mod image;
+pub mod images;
 mod podman;
 mod registry;
+pub mod tree;
 
 pub use containerd::Containerd;
 pub use docker::Docker;
+pub use gantryd::{Gantryd, Tenant, on_reference};
 pub use image::{IMAGE, image_archive};
 pub use podman::Podman;
-pub use registry::{Access, PASSWORD, Registry, USER};
+pub use registry::{Access, PASSWORD, Registry, Trust, USER};
 
 /// The reason to skip the tests of an engine, if there is one.
 pub fn unfit(program: &'static str) -> Option<String> {

@@ -18,6 +18,17 @@ pub enum Access {
     Password,
 }
 
+/// What a client trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The authority that signed the registry's certificate.
+    Authority,
+    /// Whom the system trusts, which is not this one.
+    System,
+    /// Everybody.
+    Blind,
+}
+
 /// The user of registries with a password.
 pub const USER: &str = "somebody";
 /// The password, with what a URL or a header would need to escape.
@@ -126,20 +137,25 @@ impl Registry {
         self.dir.join("ca.crt")
     }
 
-    /// A `certs.d` of containerd's shape that knows this registry; the password is not part of it.
+    /// A `certs.d` of containerd's shape that knows this registry with `trust`; the password is not part of it.
+    ///
+    /// `ctr` of 1.6 takes every registry on a loopback address for plain HTTP, whatever its other flags say.
     ///
     /// # Panics
     /// When it cannot be written.
-    pub fn hosts_dir(&self) -> PathBuf {
-        let hosts = self.dir.join("certs.d");
+    pub fn hosts_dir(&self, trust: Trust) -> PathBuf {
+        let hosts = self.dir.join(format!("certs.d-{trust:?}"));
         let dir = hosts.join(self.host());
         fs::create_dir_all(&dir).expect("a directory");
-        let (scheme, ca) = match self.access {
-            Access::Plain => ("http", String::new()),
-            _ => ("https", format!("  ca = \"{}\"\n", self.authority().display())),
+        let scheme = if self.access == Access::Plain { "http" } else { "https" };
+        let trust = match trust {
+            Trust::Authority => format!("ca = \"{}\"", self.authority().display()),
+            Trust::Blind => "skip_verify = true".to_owned(),
+            Trust::System => String::new(),
         };
         let text = format!(
-            "server = \"{scheme}://{0}\"\n[host.\"{scheme}://{0}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n{ca}",
+            "server = \"{scheme}://{0}\"\n[host.\"{scheme}://{0}\"]\n  capabilities = [\"pull\", \"resolve\", \"push\"]\n  \
+             {trust}\n",
             self.host()
         );
         fs::write(dir.join("hosts.toml"), text).expect("hosts.toml");

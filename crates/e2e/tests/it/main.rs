@@ -10,6 +10,7 @@ mod containerd;
 mod docker;
 mod podman;
 mod shim;
+mod store;
 
 use gantry_testkit::{Invocation, Output, Terminal};
 

@@ -1,0 +1,137 @@
+use std::path::Path;
+
+use gantry_e2e::images::samples;
+use gantry_e2e::{Access, Docker, Gantryd, Tenant, require_engine, tree};
+use gantry_testkit::Invocation;
+
+use super::{pulled, sample};
+
+/// skopeo between archives and layouts.
+fn copy(from: &str, to: &str) {
+    Invocation::new("skopeo").args(["--insecure-policy", "copy", "--quiet", from, to]).run().ok();
+}
+
+/// The files of an image of the daemon.
+fn files(tenant: &Tenant<'_>, name: &str) -> tree::Tree {
+    let dir = tempfile::tempdir().unwrap();
+    tenant.mounted(name, dir.path(), tree::describe)
+}
+
+/// The files of `DIR:TAG` as umoci unpacks them.
+fn unpacked(layout: &str) -> tree::Tree {
+    let dir = tempfile::tempdir().unwrap();
+    Invocation::new("umoci").args(["unpack", "--image", layout]).arg(dir.path().join("b")).run().ok();
+    tree::describe(&dir.path().join("b/rootfs"))
+}
+
+fn import(tenant: &Tenant<'_>, archive: &Path, options: &[&str]) {
+    tenant.ctr(["images", "import"]).args(options).arg(archive).run().ok();
+}
+
+#[test]
+fn an_archive_of_docker_save_is_imported() {
+    require_engine!("skopeo");
+    let tenant = Gantryd::shared().namespace("archive-docker");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    copy(
+        &format!("oci:{}", samples().layout.name("busybox")),
+        &format!("docker-archive:{}:example.test/imported:1", archive.display()),
+    );
+    import(&tenant, &archive, &[]);
+    assert_eq!(tenant.images(), ["example.test/imported:1"]);
+    assert_eq!(tenant.snapshots().len(), 2);
+    let found = files(&tenant, "example.test/imported:1");
+    tree::assert_same(&found, &unpacked(&samples().layout.name("busybox")));
+    tenant.clear();
+}
+
+#[test]
+fn an_archive_of_a_layout_is_imported() {
+    require_engine!("skopeo");
+    let tenant = Gantryd::shared().namespace("archive-oci");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    copy(
+        &format!("oci:{}", samples().layout.name("everything")),
+        &format!("oci-archive:{}:tagged", archive.display()),
+    );
+    import(&tenant, &archive, &["--base-name", "example.test/layout"]);
+    assert_eq!(tenant.images(), ["example.test/layout:tagged"]);
+    assert_eq!(tenant.snapshots().len(), 5);
+    tenant.clear();
+    import(&tenant, &archive, &["--base-name", "example.test/layout", "--digests", "--no-unpack"]);
+    let images = tenant.images();
+    assert!(images.iter().any(|name| name.starts_with("example.test/layout@sha256:")), "{images:?}");
+    assert!(tenant.snapshots().is_empty());
+    tenant.clear();
+}
+
+#[test]
+fn an_exported_image_is_read_by_others_in_both_forms() {
+    require_engine!("skopeo");
+    let (tenant, name) = pulled("archive-export", "busybox");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    tenant.ctr(["images", "export"]).arg(&archive).arg(&name).run().ok();
+    let expected = files(&tenant, &name);
+    for (form, tag) in [("oci-archive", "of-oci"), ("docker-archive", "of-docker")] {
+        let layout = dir.path().join("layout");
+        copy(&format!("{form}:{}", archive.display()), &format!("oci:{}:{tag}", layout.display()));
+        tree::assert_same(&unpacked(&format!("{}:{tag}", layout.display())), &expected);
+    }
+    tenant.clear();
+    import(&tenant, &archive, &[]);
+    assert_eq!(tenant.images(), std::slice::from_ref(&name));
+    tree::assert_same(&files(&tenant, &name), &expected);
+    tenant.clear();
+}
+
+#[test]
+fn all_platforms_of_an_index_are_exported() {
+    require_engine!("skopeo");
+    let tenant = Gantryd::shared().namespace("archive-platforms");
+    let (_, name) = sample(Access::Plain, "multi");
+    tenant.ctr(["images", "pull", "--plain-http", "--all-platforms", &name]).run().ok();
+    let content = tenant.content();
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    tenant.ctr(["images", "export", "--all-platforms"]).arg(&archive).arg(&name).run().ok();
+    tenant.clear();
+    import(&tenant, &archive, &["--no-unpack", "--all-platforms"]);
+    assert!(tenant.content().is_superset(&content));
+    tenant.clear();
+}
+
+#[test]
+fn images_go_to_docker_and_come_back() {
+    require_engine!("dockerd");
+    let docker = Docker::shared();
+    let (tenant, name) = pulled("archive-dockerd", "busybox");
+    let dir = tempfile::tempdir().unwrap();
+    let (there, back) = (dir.path().join("there.tar"), dir.path().join("back.tar"));
+    tenant.ctr(["images", "tag", &name, "docker.io/library/travelled:1"]).run().ok();
+    tenant.ctr(["images", "export"]).arg(&there).arg("docker.io/library/travelled:1").run().ok();
+    let expected = files(&tenant, &name);
+    tenant.clear();
+    docker.docker(["load", "--quiet", "--input"]).arg(&there).run().ok();
+    let shown =
+        docker.docker(["run", "--rm", "--network", "none", "travelled:1", "cat", "/etc/layer"]).run().ok();
+    assert_eq!(shown.text(), "of the second layer");
+    docker.docker(["save", "--output"]).arg(&back).arg("travelled:1").run().ok();
+    import(&tenant, &back, &[]);
+    assert_eq!(tenant.images(), ["docker.io/library/travelled:1"]);
+    tree::assert_same(&files(&tenant, "docker.io/library/travelled:1"), &expected);
+    tenant.clear();
+}
+
+#[test]
+fn what_is_no_archive_is_refused_and_leaves_nothing() {
+    require_engine!("ctr");
+    let tenant = Gantryd::shared().namespace("archive-broken");
+    let dir = tempfile::tempdir().unwrap();
+    let broken = dir.path().join("broken.tar");
+    std::fs::write(&broken, b"no tar at all, but some text that is long enough to be looked at").unwrap();
+    tenant.ctr(["images", "import"]).arg(&broken).run().fails();
+    assert!(tenant.images().is_empty());
+}
