@@ -11,6 +11,8 @@
 //! future is dropped, but for transfers, which end and can be resumed.
 #![forbid(unsafe_code)]
 
+pub mod access;
+mod archive;
 mod collect;
 mod content;
 mod context;
@@ -24,13 +26,16 @@ mod leases;
 mod namespaces;
 pub mod progress;
 mod pull;
+mod push;
 mod recover;
 mod snapshots;
 mod store;
 
+pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported};
 pub use collect::Schedule;
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;
+pub use diff::DiffRequest;
 pub use error::{Error, Result, chain};
 pub use events::Events;
 pub use gantry_metadata::{
@@ -39,5 +44,6 @@ pub use gantry_metadata::{
 };
 pub use gantry_registry as registry;
 pub use pull::{Access, Concurrency, PullRequest, Pulled, Unpack};
+pub use push::PushRequest;
 pub use snapshots::{SnapshotRequest, Usage};
 pub use store::{DEFAULT_SNAPSHOTTER, Options, Store};

@@ -13,6 +13,7 @@ use crate::filter::{Fields, Filters, label};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
+pub(crate) use writer::State as OpenIngest;
 pub use writer::{Progress as WriterStatus, Writer};
 
 /// An ingest, and how far it has come.

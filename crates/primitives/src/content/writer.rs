@@ -33,7 +33,7 @@ pub struct Writer {
     state: Arc<Mutex<State>>,
 }
 
-struct State {
+pub(crate) struct State {
     context: Context,
     record: gantry_metadata::Ingest,
     bytes: Source,
@@ -151,7 +151,7 @@ impl Writer {
 }
 
 impl State {
-    fn open(
+    pub(crate) fn open(
         inner: &Inner,
         context: Context,
         reference: String,
@@ -197,7 +197,7 @@ impl State {
     }
 
     /// The ingest to write to. What was shared is copied first, as its end is where the writer believes to be.
-    fn own(&mut self, inner: &Inner) -> Result<&mut Ingest> {
+    pub(crate) fn own(&mut self, inner: &Inner) -> Result<&mut Ingest> {
         if let Source::Shared(digest) = &self.bytes {
             let blob = inner.content.open_blob(digest)?;
             let mut ingest = begin(inner, &self.record, 0, None)?;
@@ -216,7 +216,7 @@ impl State {
         }
     }
 
-    fn commit(
+    pub(crate) fn commit(
         &mut self,
         inner: &Inner,
         size: u64,

@@ -74,10 +74,11 @@ impl Graph {
 pub(crate) struct Fetcher {
     pub(crate) store: Store,
     pub(crate) context: Context,
-    pub(crate) repository: Repository,
+    /// Nothing for what has to be there already.
+    pub(crate) repository: Option<Repository>,
     pub(crate) platforms: Matcher,
     /// The registry and the repository.
-    pub(crate) source: (String, String),
+    pub(crate) source: Option<(String, String)>,
     pub(crate) reporter: Reporter,
 }
 
@@ -195,11 +196,14 @@ impl Fetcher {
             self.reporter.content(Stage::Exists, descriptor, parent, descriptor.size);
             return Ok(bytes);
         }
+        let Some(repository) = &self.repository else {
+            return Err(Error::NotFound { what: "content", name: descriptor.digest.to_string() });
+        };
         self.reporter.content(Stage::Downloading, descriptor, parent, 0);
         let bytes = if descriptor.kind().has_children() {
-            self.repository.manifest(descriptor).await?
+            repository.manifest(descriptor).await?
         } else {
-            self.repository.blob_bytes(descriptor, MAX_DOCUMENT_BYTES).await?
+            repository.blob_bytes(descriptor, MAX_DOCUMENT_BYTES).await?
         };
         self.reporter.content(Stage::Complete, descriptor, parent, descriptor.size);
         Ok(bytes)
@@ -224,8 +228,10 @@ impl Fetcher {
 
     /// Says where content came from, so that a push to the same registry need not send it.
     pub(crate) fn source_label(&self) -> Labels {
-        let (host, repository) = &self.source;
-        Labels::from([(format!("{}.{host}", labels::DISTRIBUTION_SOURCE), repository.clone())])
+        let label = |(host, repository): &(String, String)| {
+            (format!("{}.{host}", labels::DISTRIBUTION_SOURCE), repository.clone())
+        };
+        self.source.iter().map(label).collect()
     }
 }
 

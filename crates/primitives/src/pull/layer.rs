@@ -105,7 +105,7 @@ impl Store {
     /// Joins whoever brings this layer, or begins to.
     pub(crate) fn layer_flight(
         &self,
-        repository: &Repository,
+        repository: Option<&Repository>,
         key: &LayerKey,
         descriptor: &Descriptor,
         reporter: &Reporter,
@@ -113,7 +113,7 @@ impl Store {
         let meter = Arc::new(Meter::default());
         meter.add(reporter);
         let (store, repository, key, descriptor) =
-            (self.clone(), repository.clone(), key.clone(), descriptor.clone());
+            (self.clone(), repository.cloned(), key.clone(), descriptor.clone());
         let fetch_key = key.clone();
         self.inner.layers.join(key, move || {
             async move { store.fetch_layer(repository, fetch_key, descriptor, meter).await }.boxed()
@@ -122,7 +122,7 @@ impl Store {
 
     async fn fetch_layer(
         &self,
-        repository: Repository,
+        repository: Option<Repository>,
         key: LayerKey,
         descriptor: Descriptor,
         meter: Arc<Meter>,
@@ -136,7 +136,10 @@ impl Store {
                 Begun::Stored => break self.unpack_stored(&key, &descriptor, &meter).await?,
                 Begun::Elsewhere => tokio::time::sleep(LOOK).await,
                 Begun::Here(ingest) => {
-                    break self.download(&repository, &key, &descriptor, *ingest, &meter).await?;
+                    let Some(repository) = &repository else {
+                        return Err(Error::NotFound { what: "content", name: descriptor.digest.to_string() });
+                    };
+                    break self.download(repository, &key, &descriptor, *ingest, &meter).await?;
                 }
             }
         };

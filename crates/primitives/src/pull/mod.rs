@@ -96,6 +96,21 @@ pub struct PullRequest {
     pub reporter: Reporter,
 }
 
+/// What becomes of content that arrives, wherever it comes from.
+#[derive(Clone)]
+pub(crate) struct Arrival {
+    /// What it is called in errors.
+    pub(crate) origin: String,
+    pub(crate) names: Vec<String>,
+    pub(crate) labels: Labels,
+    pub(crate) platforms: Matcher,
+    pub(crate) unpack: Vec<Unpack>,
+    pub(crate) holder: Holder,
+    pub(crate) reporter: Reporter,
+    /// The registry and the repository that it comes from.
+    pub(crate) source: Option<(String, String)>,
+}
+
 /// What was pulled.
 #[derive(Debug, Clone)]
 pub struct Pulled {
@@ -130,7 +145,17 @@ impl Store {
         reporter.content(Stage::Resolved, &target, None, 0);
         let lease = self.transfer_lease(&context).await?;
         let leased = lease.context.clone();
-        let result = self.fetch(&leased, &repository, target, &request).await;
+        let arrival = Arrival {
+            source: Some((request.reference.host().to_owned(), request.reference.repository().to_owned())),
+            origin: name.clone(),
+            names: request.names,
+            labels: request.labels,
+            platforms: request.platforms,
+            unpack: request.unpack,
+            holder: request.holder,
+            reporter: request.reporter,
+        };
+        let result = self.arrive(&leased, Some(&repository), target, &arrival).await;
         // Also after an error: what nobody else keeps goes, but for the bytes of interrupted layers.
         lease.end().await;
         if result.is_ok() {
@@ -139,28 +164,57 @@ impl Store {
         result
     }
 
-    async fn fetch(
+    /// Unpacks what the namespace has.
+    ///
+    /// # Errors
+    /// NotFound for content that is not there, or for no image that suits; else as of [`pull`](Self::pull).
+    pub async fn unpack(
+        &self,
+        context: Context,
+        target: Descriptor,
+        unpack: Unpack,
+        reporter: Reporter,
+    ) -> Result<()> {
+        let lease = self.transfer_lease(&context).await?;
+        let arrival = Arrival {
+            origin: target.digest.to_string(),
+            names: Vec::new(),
+            labels: Labels::new(),
+            platforms: unpack.platform.clone(),
+            unpack: vec![unpack],
+            holder: Holder::Containerd(context.namespace.clone()),
+            reporter,
+            source: None,
+        };
+        let leased = lease.context.clone();
+        let result = self.arrive(&leased, None, target, &arrival).await;
+        lease.end().await;
+        result.map(drop)
+    }
+
+    /// Brings everything below `target` into the store, from the registry or from what is there, unpacks it and names it.
+    pub(crate) async fn arrive(
         &self,
         context: &Context,
-        repository: &Repository,
+        repository: Option<&Repository>,
         target: Descriptor,
-        request: &PullRequest,
+        arrival: &Arrival,
     ) -> Result<Pulled> {
         let fetcher = graph::Fetcher {
             store: self.clone(),
             context: context.clone(),
-            repository: repository.clone(),
-            platforms: request.platforms.clone(),
-            source: (request.reference.host().to_owned(), request.reference.repository().to_owned()),
-            reporter: request.reporter.clone(),
+            repository: repository.cloned(),
+            platforms: arrival.platforms.clone(),
+            source: arrival.source.clone(),
+            reporter: arrival.reporter.clone(),
         };
         let graph = fetcher.documents(&target).await?;
-        self.layers(context, repository, &graph, request, &fetcher).await?;
+        self.layers(context, repository, &graph, arrival, &fetcher).await?;
         let mut images = Vec::new();
-        for name in &request.names {
-            let image = Image::new(name.clone(), target.clone(), request.labels.clone());
-            images.push(self.image_put(context.clone(), request.holder.clone(), image).await?);
-            request.reporter.step(Stage::Saved, name);
+        for name in &arrival.names {
+            let image = Image::new(name.clone(), target.clone(), arrival.labels.clone());
+            images.push(self.image_put(context.clone(), arrival.holder.clone(), image).await?);
+            arrival.reporter.step(Stage::Saved, name);
         }
         Ok(Pulled { target, images })
     }
@@ -169,12 +223,12 @@ impl Store {
     async fn layers(
         &self,
         context: &Context,
-        repository: &Repository,
+        repository: Option<&Repository>,
         graph: &Graph,
-        request: &PullRequest,
+        arrival: &Arrival,
         fetcher: &graph::Fetcher,
     ) -> Result<()> {
-        let unpacks = self.plan_unpacks(context, graph, request).await?;
+        let unpacks = self.plan_unpacks(context, graph, arrival).await?;
         let mut wanted: HashMap<LayerKey, Descriptor> = HashMap::new();
         for unpack in &unpacks {
             for (key, descriptor) in unpack.missing(&self.inner)? {
@@ -192,14 +246,14 @@ impl Store {
         order.sort_by_key(|(key, descriptor)| (std::cmp::Reverse(descriptor.size), key.digest.clone()));
         let mut flights = layer::Started::default();
         for (key, descriptor) in order {
-            request.reporter.content(Stage::Waiting, &descriptor, None, 0);
-            let flight = self.layer_flight(repository, &key, &descriptor, &request.reporter);
+            arrival.reporter.content(Stage::Waiting, &descriptor, None, 0);
+            let flight = self.layer_flight(repository, &key, &descriptor, &arrival.reporter);
             flights.add(key, descriptor, flight);
         }
         let recorded = flights.record_all(self, context, fetcher);
         let committed = async {
             for unpack in &unpacks {
-                unpack.commit(self, context, &flights, &request.reporter).await?;
+                unpack.commit(self, context, &flights, &arrival.reporter).await?;
             }
             Ok(())
         };
@@ -212,10 +266,10 @@ impl Store {
         &self,
         context: &Context,
         graph: &Graph,
-        request: &PullRequest,
+        arrival: &Arrival,
     ) -> Result<Vec<commit::UnpackPlan>> {
         let mut plans = Vec::new();
-        for unpack in &request.unpack {
+        for unpack in &arrival.unpack {
             let suits = |image: &&ImagePlan| {
                 image.is_runnable() && unpack.platform.rank(Some(&image.platform)).is_some()
             };
@@ -225,7 +279,7 @@ impl Store {
                 .filter(suits)
                 .min_by_key(|image| unpack.platform.rank(Some(&image.platform)));
             let Some(image) = best else {
-                let name = request.reference.to_string();
+                let name = &arrival.origin;
                 let wanted: Vec<String> = unpack.platform.0.iter().map(ToString::to_string).collect();
                 let reason = format!("has no image for {}", wanted.join(", "));
                 return Err(Error::NotFound {

@@ -1,14 +1,14 @@
-//! Applying layers to mounts, and making layers of two mounts: containerd's diff service.
+//! Applying a stored layer to what mounts show.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
 use gantry_layer::Whiteouts;
 use gantry_snapshot::{ApplyTarget, Format, SnapshotNumber};
 use gantry_types::{Descriptor, Mount, media_type};
-use rustix::fs::{Mode, OFlags};
 
+use super::view::{self, open_directory};
 use crate::pull::pipeline::{self, Unpacked};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
@@ -61,21 +61,15 @@ impl Inner {
     }
 
     fn overlay_target(&self, mount: &Mount) -> Result<(ApplyTarget, Option<SnapshotNumber>)> {
-        let option = |name: &str| mount.options.iter().rev().find_map(|option| option.strip_prefix(name));
-        let upper = option("upperdir=").ok_or_else(|| Error::Invalid {
+        let parts = view::parts(mount)?;
+        let upper = parts.upper.ok_or_else(|| Error::Invalid {
             what: "mounts",
             reason: "have no upperdir: a view cannot be written to".to_owned(),
         })?;
-        let lower = option("lowerdir=").unwrap_or_default();
-        let lower = lower
-            .split(':')
-            .filter(|path| !path.is_empty())
-            .map(open_directory)
-            .collect::<Result<Vec<_>>>()?;
-        let user_xattr = mount.options.iter().any(|option| option == "userxattr");
-        let number = if lower.is_empty() { self.number_of(Path::new(upper)) } else { None };
-        let upper = open_directory(upper)?;
-        Ok((ApplyTarget { upper, lower, format: Format::Overlay { user_xattr } }, number))
+        let lower = parts.lower.iter().map(|path| open_directory(path)).collect::<Result<Vec<_>>>()?;
+        let number = if lower.is_empty() { self.number_of(Path::new(&upper)) } else { None };
+        let upper = open_directory(&upper)?;
+        Ok((ApplyTarget { upper, lower, format: Format::Overlay { user_xattr: parts.user_xattr } }, number))
     }
 
     /// The snapshot whose files lie in `path`, if it is one of ours.
@@ -86,11 +80,6 @@ impl Inner {
         let number = parts.next()??.parse().ok()?;
         (parts.next()?? == "fs" && parts.next().is_none()).then_some(SnapshotNumber(number))
     }
-}
-
-fn open_directory(path: &str) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).map_err(Error::errno("opening", path))
 }
 
 impl Store {

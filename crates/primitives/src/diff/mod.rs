@@ -1,0 +1,7 @@
+//! Layers of mounts, and mounts of layers: containerd's diff service.
+
+mod apply;
+mod create;
+mod view;
+
+pub use create::DiffRequest;
