@@ -66,10 +66,10 @@ impl Store {
         request.reporter.step(Stage::Begun, &name);
         let (target, platforms, owned) = (request.target.clone(), request.platforms.clone(), context.clone());
         let found = self.blocking(move |inner| inner.contents_of(&owned, &target, &platforms)).await?;
-        let uploads = futures_util::stream::iter(found.blobs.iter().map(Ok::<_, Error>));
-        let uploads =
-            uploads.map(|blob| async { self.push_blob(&context, &repository, &request, blob?).await });
-        let mut uploads = uploads.buffer_unordered(request.parallel.max(1));
+        let blobs = found.blobs.iter().map(|blob| self.push_blob(&context, &repository, &request, blob));
+        // In a list: a stream that still has the closure cannot be sent between threads (rust-lang/rust#100013).
+        let blobs: Vec<_> = blobs.collect();
+        let mut uploads = futures_util::stream::iter(blobs).buffer_unordered(request.parallel.max(1));
         while let Some(done) = uploads.next().await {
             done?;
         }
