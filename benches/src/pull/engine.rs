@@ -96,6 +96,21 @@ impl Engine {
         engine
     }
 
+    /// Whether its daemon has containerd's API.
+    pub(crate) fn speaks_grpc(&self) -> bool {
+        matches!(self.kind, Kind::Gantryd { .. } | Kind::Containerd { .. })
+    }
+
+    /// The daemon's program.
+    pub(crate) fn program(&self) -> PathBuf {
+        match &self.kind {
+            Kind::Gantryd { daemon, .. } | Kind::Containerd { daemon, .. } | Kind::Docker { daemon, .. } => {
+                daemon.clone()
+            }
+            Kind::Podman => "/usr/bin/podman".into(),
+        }
+    }
+
     /// Starts the daemon in `group` with everything of it below `dir`; nothing where there is none.
     pub(crate) fn daemon(&self, dir: &Path, group: &Group) -> Result<Option<Command>, String> {
         let write = |name: &str, text: String| {

@@ -23,6 +23,13 @@ impl Report {
         }
     }
 
+    /// The median of each engine's pulls.
+    pub(crate) fn walls(&self) -> Vec<(String, Duration)> {
+        let wall =
+            |samples: &[Sample]| Duration::from_secs_f64(median(samples, |sample| sample.wall.as_secs_f64()));
+        self.rows.iter().map(|(name, samples)| (name.clone(), wall(samples))).collect()
+    }
+
     /// Prints it; ratios are those of the first row to each other one.
     pub(crate) fn print(&self) {
         let Some((first, ours)) = self.rows.first() else { return };
