@@ -235,6 +235,15 @@ pub fn unsynced(view: &View<'_>) -> Result<Vec<(Digest, u64)>, Error> {
     view.rows(sql, [view.config.boot], |row| Ok((row::digest(row, 0)?, row::unsigned(row, 1)?)))
 }
 
+/// Blobs that were made in this boot and not yet recorded as forced to the disk.
+///
+/// # Errors
+/// Those of the database.
+pub fn pending(view: &View<'_>) -> Result<Vec<Digest>, Error> {
+    let sql = "SELECT digest FROM blob WHERE synced = 0 AND boot = ?1";
+    view.rows(sql, [view.config.boot], |row| row::digest(row, 0))
+}
+
 /// Records that blobs were forced to the disk.
 ///
 /// # Errors

@@ -67,6 +67,9 @@ pub(super) struct Walk<'a, 'v> {
     sharing: HashSet<String>,
     /// Whether anything carries a back reference: most stores have none.
     back: bool,
+    /// Names without a record that were reached: they keep who refers back to them, as with containerd (the platforms of an
+    /// index that were not pulled keep their signatures).
+    absent: HashSet<(Kind, String, String, String)>,
     stack: Vec<(Node, Depth)>,
     pub(super) reasons: Option<HashMap<Node, Reason>>,
 }
@@ -75,7 +78,8 @@ impl<'a, 'v> Walk<'a, 'v> {
     pub(super) fn new(view: &'a View<'v>, marks: &'a mut Marks, now: i64) -> Result<Self, Error> {
         let sharing = namespaces::sharing(view)?.into_iter().collect();
         let back = view.any("SELECT 1 FROM edge WHERE rule = 2", [])?;
-        Ok(Self { view, marks, now, sharing, back, stack: Vec::new(), reasons: None })
+        let absent = HashSet::new();
+        Ok(Self { view, marks, now, sharing, back, absent, stack: Vec::new(), reasons: None })
     }
 
     /// Everything that is kept for its own sake.
@@ -193,7 +197,8 @@ impl<'a, 'v> Walk<'a, 'v> {
                 1 => self.target(kind, &space, &driver, &key, Depth::Full, &Reason::Node(node))?,
                 _ => {
                     let limit = self.now.saturating_sub(age);
-                    for id in self.resolve(kind, &space, &driver, &key)? {
+                    for place in self.places(kind, &space) {
+                        let Some(id) = lookup(self.view, kind, &place, &driver, &key)? else { continue };
                         let sql = "SELECT used FROM snapshot_name WHERE id = ?1";
                         let used = self.view.row(sql, [id], |row| row.get::<_, Option<i64>>(0))?.flatten();
                         if used.is_some_and(|used| if rule == 3 { used > limit } else { used < limit }) {
@@ -218,17 +223,28 @@ impl<'a, 'v> Walk<'a, 'v> {
         let found = self.view.row(sql, [node.id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let Some((space, driver, key)) = found else { return Ok(()) };
         let (space, driver, key): (String, String, String) = (space, driver, key);
+        self.carriers_of(node.kind, &space, &driver, &key, &Reason::Node(node))
+    }
+
+    fn carriers_of(
+        &mut self,
+        kind: Kind,
+        space: &str,
+        driver: &str,
+        key: &str,
+        why: &Reason,
+    ) -> Result<(), Error> {
         let sql = "SELECT from_kind, from_id, space FROM edge
                    WHERE rule = 2 AND to_kind = ?1 AND key = ?2 AND driver = ?3";
-        let carriers = self.view.rows(sql, params![node.kind.code(), key, driver], |row| {
+        let carriers = self.view.rows(sql, params![kind.code(), key, driver], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, String>(2)?))
         })?;
         for (kind, id, its) in carriers {
             let sees = its == space
-                || (its == images::SHARED && self.sharing.contains(&space))
+                || (its == images::SHARED && self.sharing.contains(space))
                 || (space == images::SHARED && self.sharing.contains(&its));
             if let (true, Some(kind)) = (sees, Kind::from_code(kind)) {
-                self.mark(Node::new(kind, id), Depth::Full, Reason::Node(node));
+                self.mark(Node::new(kind, id), Depth::Full, why.clone());
             }
         }
         Ok(())
@@ -243,29 +259,29 @@ impl<'a, 'v> Walk<'a, 'v> {
         depth: Depth,
         why: &Reason,
     ) -> Result<(), Error> {
-        for id in self.resolve(kind, space, driver, key)? {
-            self.mark(Node::new(kind, id), depth, why.clone());
+        for place in self.places(kind, space) {
+            match lookup(self.view, kind, &place, driver, key)? {
+                Some(id) => self.mark(Node::new(kind, id), depth, why.clone()),
+                None if self.back && depth == Depth::Full => {
+                    let name = (kind, place.clone(), driver.to_owned(), key.to_owned());
+                    if self.absent.insert(name) {
+                        self.carriers_of(kind, &place, driver, key, why)?;
+                    }
+                }
+                None => {}
+            }
         }
         Ok(())
     }
 
-    /// The records that a name in `space` stands for: several if that is the shared space.
-    fn resolve(&self, kind: Kind, space: &str, driver: &str, key: &str) -> Result<Vec<i64>, Error> {
-        let mut ids = Vec::new();
+    /// Where a name in `space` is looked up: in several namespaces if that is the shared space.
+    fn places(&self, kind: Kind, space: &str) -> Vec<String> {
         if kind == Kind::Image {
             // A name that stayed behind at the joining is still the namespace's.
             let shared = self.sharing.contains(space).then_some(images::SHARED);
-            for space in [space].into_iter().chain(shared) {
-                ids.extend(lookup(self.view, kind, space, driver, key)?);
-            }
-        } else if space == images::SHARED {
-            for namespace in &self.sharing {
-                ids.extend(lookup(self.view, kind, namespace, driver, key)?);
-            }
-        } else {
-            ids.extend(lookup(self.view, kind, space, driver, key)?);
+            return [space].into_iter().chain(shared).map(str::to_owned).collect();
         }
-        Ok(ids)
+        if space == images::SHARED { self.sharing.iter().cloned().collect() } else { vec![space.to_owned()] }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The database as its user sees it.
+#![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
 mod fixture;
 mod journal;
