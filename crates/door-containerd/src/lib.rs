@@ -1,2 +1,36 @@
-//! containerd's gRPC services over the primitives.
+//! containerd's gRPC services over the primitives: a projection, one to one.
+//!
+//! `gantryd` gives it a store, a listener and who it is; every service is a module. Wire types are translated in `from_proto.rs`
+//! and `into_proto.rs`, errors in `status.rs`. The services are those of containerd v2.2 ([`VERSION`]); what a request's
+//! metadata says is read in `request.rs`.
+//!
+//! What it never does: it holds no state but open streams, makes no decision that the primitives could make, opens no socket,
+//! and knows no other door.
 #![forbid(unsafe_code)]
+
+mod batch;
+mod content;
+mod diff;
+mod events;
+mod from_proto;
+mod health;
+mod images;
+mod into_proto;
+mod introspection;
+mod leases;
+mod namespaces;
+mod observe;
+mod request;
+mod serve;
+mod snapshots;
+mod status;
+mod streaming;
+mod time;
+mod transfer;
+mod version;
+
+pub use introspection::About;
+pub use observe::Observer;
+pub use serve::{Door, Limits};
+pub use tonic::Code;
+pub use version::VERSION;

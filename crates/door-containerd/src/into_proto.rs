@@ -1,0 +1,81 @@
+//! From our types to the wire.
+
+use std::time::SystemTime;
+
+use gantry_primitives::{Content, Image, IngestStatus, Lease};
+use gantry_proto_containerd::{Timestamp, content, images, leases, types};
+use gantry_types::{Descriptor, Mount, Platform};
+
+use crate::time;
+
+/// A time.
+pub(crate) fn timestamp(time: impl Into<SystemTime>) -> Option<Timestamp> {
+    Some(time::into_proto(time.into()))
+}
+
+/// A length; none is as long as the wire cannot say.
+pub(crate) fn length(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// A descriptor.
+pub(crate) fn descriptor(given: &Descriptor) -> types::Descriptor {
+    types::Descriptor {
+        media_type: given.media_type.clone(),
+        digest: given.digest.to_string(),
+        size: length(given.size),
+        annotations: given.annotations.clone(),
+    }
+}
+
+/// A platform.
+pub(crate) fn platform(given: &Platform) -> types::Platform {
+    let Platform { architecture, os, os_version, os_features, variant } = given.clone();
+    types::Platform { os, architecture, variant, os_version, os_features }
+}
+
+/// A list of mounts.
+pub(crate) fn mounts(given: Vec<Mount>) -> Vec<types::Mount> {
+    let mount =
+        |Mount { kind, source, target, options }| types::Mount { r#type: kind, source, target, options };
+    given.into_iter().map(mount).collect()
+}
+
+/// A record of content.
+pub(crate) fn content(given: Content) -> content::Info {
+    content::Info {
+        digest: given.digest.to_string(),
+        size: length(given.size),
+        created_at: timestamp(given.created),
+        updated_at: timestamp(given.updated),
+        labels: given.labels,
+    }
+}
+
+/// An ingest.
+pub(crate) fn ingest(given: IngestStatus) -> content::Status {
+    content::Status {
+        started_at: timestamp(given.started),
+        updated_at: timestamp(given.updated),
+        r#ref: given.reference,
+        offset: length(given.offset),
+        total: length(given.total),
+        expected: given.expected.map(|digest| digest.to_string()).unwrap_or_default(),
+    }
+}
+
+/// An image.
+pub(crate) fn image(given: Image) -> images::Image {
+    images::Image {
+        name: given.name,
+        labels: given.labels,
+        target: Some(descriptor(&given.target)),
+        created_at: timestamp(given.created),
+        updated_at: timestamp(given.updated),
+    }
+}
+
+/// A lease.
+pub(crate) fn lease(given: Lease) -> leases::Lease {
+    leases::Lease { id: given.id, created_at: timestamp(given.created), labels: given.labels }
+}

@@ -1,0 +1,78 @@
+//! `containerd.services.introspection.v1`: what the daemon is made of, and who it is.
+
+mod plugin;
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use gantry_primitives::filter::Filters;
+use gantry_proto_containerd::introspection::introspection_server::Introspection;
+use gantry_proto_containerd::introspection::{
+    PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
+};
+use tonic::{Request, Response, Status};
+
+use self::plugin::Plugin;
+pub(crate) use self::plugin::Snapshotter;
+
+/// Who serves.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Of the source; may be empty.
+    pub revision: String,
+    /// Of the store, for ever.
+    pub uuid: String,
+    /// What is kept.
+    pub root: PathBuf,
+    /// What a reboot may take.
+    pub state: PathBuf,
+}
+
+pub(crate) struct IntrospectionService {
+    pub(crate) about: Arc<About>,
+    pub(crate) snapshotters: Vec<Snapshotter>,
+}
+
+impl IntrospectionService {
+    fn plugins(&self) -> Vec<Plugin> {
+        plugin::all(&self.about.root, &self.snapshotters)
+    }
+}
+
+#[tonic::async_trait]
+impl Introspection for IntrospectionService {
+    async fn plugins(&self, request: Request<PluginsRequest>) -> Result<Response<PluginsResponse>, Status> {
+        let filters = Filters::parse(&request.into_inner().filters)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let all = self.plugins();
+        let plugins = all.iter().filter(|plugin| filters.passes(*plugin)).map(Into::into).collect();
+        Ok(Response::new(PluginsResponse { plugins }))
+    }
+
+    async fn server(&self, _: Request<()>) -> Result<Response<ServerResponse>, Status> {
+        let pidns = std::fs::metadata("/proc/self/ns/pid").map(|namespace| namespace.ino());
+        Ok(Response::new(ServerResponse {
+            uuid: self.about.uuid.clone(),
+            pid: std::process::id().into(),
+            pidns: pidns.map_err(|error| Status::internal(format!("/proc/self/ns/pid: {error}")))?,
+            deprecations: Vec::new(),
+        }))
+    }
+
+    async fn plugin_info(
+        &self,
+        request: Request<PluginInfoRequest>,
+    ) -> Result<Response<PluginInfoResponse>, Status> {
+        let request = request.into_inner();
+        let all = self.plugins();
+        let found = all.iter().find(|plugin| plugin.kind == request.r#type && plugin.id == request.id);
+        let plugin = found.ok_or_else(|| {
+            Status::not_found(format!("plugin {}.{}: not found", request.r#type, request.id))
+        })?;
+        if request.options.is_some() {
+            return Err(Status::unimplemented(format!("plugin {} tells no more of itself", plugin.id)));
+        }
+        Ok(Response::new(PluginInfoResponse { plugin: Some(plugin.into()), extra: None }))
+    }
+}

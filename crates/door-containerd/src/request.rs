@@ -1,0 +1,36 @@
+//! What the metadata of a request says: its namespace and its lease.
+
+use gantry_primitives::Context;
+use gantry_proto_containerd::header;
+use gantry_types::{ErrorKind, Namespace};
+use tonic::Status;
+use tonic::metadata::MetadataMap;
+
+use crate::status::code;
+
+/// On whose behalf a request is made: its namespace, and the lease that is to keep what it creates.
+///
+/// # Errors
+/// As of [`namespace`].
+pub(crate) fn context(metadata: &MetadataMap) -> Result<Context, Status> {
+    let lease = text(metadata, header::LEASE)?.map(str::to_owned);
+    Ok(Context { namespace: namespace(metadata)?, lease })
+}
+
+/// The namespace of a request.
+///
+/// # Errors
+/// FailedPrecondition without one, InvalidArgument for what is none.
+pub(crate) fn namespace(metadata: &MetadataMap) -> Result<Namespace, Status> {
+    let Some(name) = text(metadata, header::NAMESPACE)? else {
+        return Err(Status::failed_precondition("namespace is required"));
+    };
+    name.parse().map_err(|error| Status::new(code(ErrorKind::InvalidArgument), format!("namespace: {error}")))
+}
+
+/// The first value of that name; None if it is empty.
+fn text<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>, Status> {
+    let Some(value) = metadata.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| Status::invalid_argument(format!("{name} is no text")))?;
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
