@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use gantry_types::Mount;
-use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 
 use crate::root::Root;
 use crate::{ApplyTarget, Capabilities, Driver, Error, Format, Kind, Request, SnapshotNumber, Usage, tree};
@@ -61,14 +60,10 @@ impl Driver for Native {
         if request.kind == Kind::View && !parents.is_empty() {
             return Ok(());
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let from = parents.first().map(|parent| self.root.open_part(*parent, FILES)).transpose()?;
         self.root.make(number, |dir| {
             let make = || {
-                mkdirat(dir, FILES, Mode::from_raw_mode(0o755))?;
-                let files = openat(dir, FILES, flags, Mode::empty())?;
-                // The process's mask must not narrow what a container's root is.
-                fchmod(&files, Mode::from_raw_mode(0o755))?;
+                let files = tree::make_directory(dir, FILES, 0o755)?;
                 from.map_or(Ok(()), |from| tree::copy(from, files))
             };
             make().map_err(Error::io("copy files to", self.root.path_of(number, FILES)))

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use gantry_types::Mount;
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, mkdirat, openat};
+use rustix::fs::{Gid, Uid, fchown};
 
 use crate::root::Root;
 use crate::{
@@ -105,19 +105,13 @@ impl Overlayfs {
         parents: &[SnapshotNumber],
         request: &Request<'_>,
     ) -> Result<(), Error> {
-        let make = |name: &str, mode| {
-            mkdirat(dir, name, mode).map_err(Error::io("make a directory in", self.root.path()))
+        let make = |name, mode| {
+            tree::make_directory(dir, name, mode).map_err(Error::io("make a directory in", self.root.path()))
         };
-        make(FILES, Mode::from_raw_mode(0o755))?;
+        let files = make(FILES, 0o755)?;
         if request.kind == Kind::Active && !parents.is_empty() {
-            make(WORK, Mode::from_raw_mode(0o711))?;
+            make(WORK, 0o711)?;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let files = openat(dir, FILES, flags, Mode::empty())
-            .map_err(Error::io("open a directory in", self.root.path()))?;
-        // The process's mask must not narrow what a container's root is.
-        rustix::fs::fchmod(&files, Mode::from_raw_mode(0o755))
-            .map_err(Error::io("set a mode in", self.root.path()))?;
         self.inherit(files.as_fd(), parents, request)
     }
 }

@@ -9,9 +9,9 @@ mod stack;
 mod usage;
 
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, fchmod, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
 pub(crate) use copy::{copy, copy_attributes};
@@ -41,6 +41,16 @@ fn entries(
         }
     }
     Ok(())
+}
+
+/// Makes an empty directory of a mode that the process's mask does not narrow, and opens it.
+pub(crate) fn make_directory(dir: BorrowedFd<'_>, name: &str, mode: u32) -> Result<OwnedFd, Errno> {
+    mkdirat(dir, name, Mode::from_raw_mode(mode))?;
+    let made = openat(dir, name, DIRECTORY, Mode::empty())?;
+    if fstat(&made)?.st_mode & 0o7777 != mode {
+        fchmod(&made, Mode::from_raw_mode(mode))?;
+    }
+    Ok(made)
 }
 
 /// Calls `each` for the name of every entry of a directory.

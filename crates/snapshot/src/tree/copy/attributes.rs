@@ -22,11 +22,16 @@ pub(crate) fn copy_attributes(
     to: BorrowedFd<'_>,
     wanted: &dyn Fn(&[u8]) -> bool,
 ) -> Result<(), Errno> {
-    let stat = fstat(from)?;
-    let (uid, gid) = ids(&stat);
-    fchown(to, uid, gid)?;
+    let (stat, found) = (fstat(from)?, fstat(to)?);
+    // Each change is a transaction of the file system's journal, needed or not.
+    if (stat.st_uid, stat.st_gid) != (found.st_uid, found.st_gid) {
+        let (uid, gid) = ids(&stat);
+        fchown(to, uid, gid)?;
+    }
     // After the owner, which takes the set-user-id bits away, and the capabilities.
-    fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    if stat.st_mode != fstat(to)?.st_mode {
+        fchmod(to, Mode::from_raw_mode(stat.st_mode))?;
+    }
     each_name(&|buffer| flistxattr(from, buffer), &mut |name| {
         if !wanted(name.to_bytes()) {
             return Ok(());
