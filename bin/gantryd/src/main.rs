@@ -1,44 +1,49 @@
-//! `gantryd`: for now a walking skeleton, which runs one container of an image layout through a shim and ends with it.
+//! `gantryd`: the daemon. It reads the configuration, opens the store, and serves it at its sockets.
 //!
 //! ```text
-//!   layout ─► unpack ─► spec ─► bundle ─► shim: start, Create, Start, Wait, Delete, Shutdown
-//!                                           │            └─ relay: FIFOs, terminal, signals
-//!                                           └─ events ─► standard error
+//!   command ─► serve ─► settings ─► place (directories, lock) ─► sockets ─► store ─► door
+//!           │                                                       └─ signals, metrics, service manager
+//!           ├► config default, config dump
+//!           └► run: one container of an image layout, without a daemon
 //! ```
-//! It keeps no records, pulls nothing and makes no network: what a container needs beyond that waits for the engine.
+//! The one place that puts concrete parts together. It never forks itself, and holds no state but what its parts hold.
 #![forbid(unsafe_code)]
 
-mod arguments;
-mod events;
-mod layout;
-mod relay;
+mod command;
 mod run;
-mod shim;
-mod spec;
-mod unpack;
+mod serve;
 
 use std::process::ExitCode;
 
-use arguments::{Arguments, HELP};
+use command::{Command, HELP};
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
+    let mut given = std::env::args().skip(1).peekable();
+    if given.next_if(|word| word == "run").is_some() {
+        return run::main(given);
+    }
+    let result = match Command::parse(given) {
+        Ok(Command::Serve(options)) => serve::run(&options),
+        Ok(Command::ConfigDefault) => serve::print_default(),
+        Ok(Command::ConfigDump(options)) => serve::print_config(&options),
+        Ok(Command::Version) => {
+            println!("gantryd {} (API of containerd {})", env!("CARGO_PKG_VERSION"), serve::API_VERSION);
+            Ok(())
+        }
+        Ok(Command::Help) => {
             print!("{HELP}");
-            return ExitCode::SUCCESS;
+            Ok(())
         }
         Err(error) => {
-            eprintln!("gantryd: {error:#}\n\n{HELP}");
-            return ExitCode::from(125);
+            eprintln!("gantryd: {error}\n\n{HELP}");
+            return ExitCode::from(2);
         }
     };
-    match run::run(&arguments) {
-        // A thread may still read our standard input, and nobody waits for it.
-        Ok(status) => std::process::exit(i32::from(status)),
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("gantryd: {error:#}");
-            std::process::exit(125);
+            ExitCode::FAILURE
         }
     }
 }

@@ -4,6 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gantry_proto_containerd::Timestamp;
 
+/// The seconds that the wire's type has: the years 1 to 9999.
+const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 /// A time on the wire.
 pub(crate) fn into_proto(time: SystemTime) -> Timestamp {
     match time.duration_since(UNIX_EPOCH) {
@@ -30,6 +33,9 @@ pub(crate) fn into_proto(time: SystemTime) -> Timestamp {
 /// A time from the wire; None for what is no time.
 pub(crate) fn from_proto(time: Timestamp) -> Option<SystemTime> {
     let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    if !SECONDS.contains(&time.seconds) {
+        return None;
+    }
     let whole = Duration::from_secs(time.seconds.unsigned_abs());
     let whole = match time.seconds {
         0.. => UNIX_EPOCH.checked_add(whole)?,

@@ -20,7 +20,7 @@ use rustix::fs::{
 };
 use tar::{Entry, EntryType};
 
-use crate::layout::{Descriptor, Digest, Hashed, Layout};
+use crate::run::layout::{Descriptor, Digest, Hashed, Layout};
 
 /// The directory of a layer, unpacked if it is not yet there.
 pub(crate) fn layer(layers: &Path, layout: &Layout, blob: &Descriptor, diff_id: &Digest) -> Result<PathBuf> {

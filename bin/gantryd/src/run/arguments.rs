@@ -34,13 +34,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// None when help is asked for.
+    /// Reads what follows `run`; None when help is asked for.
     pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        match given.next().as_deref() {
-            Some("run") => {}
-            Some("-h" | "--help" | "help") | None => return Ok(None),
-            Some(other) => bail!("{other:?} is no command"),
-        }
         let mut parsed = Self::default();
         while let Some(flag) = given.next() {
             let mut value = || given.next().with_context(|| format!("{flag} needs a value"));
@@ -75,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_follows_two_dashes_is_the_command() {
-        let parsed = parse("run --layout d:t -t --name x -- sh -t --name").unwrap().unwrap();
+        let parsed = parse("--layout d:t -t --name x -- sh -t --name").unwrap().unwrap();
         assert_eq!(parsed.args, ["sh", "-t", "--name"]);
         assert_eq!(
             (parsed.layout.as_str(), parsed.name.as_deref(), parsed.terminal),
@@ -85,9 +80,9 @@ mod tests {
 
     #[test]
     fn unknown_and_unfinished_words_are_refused() {
-        for text in ["walk", "run", "run --layout", "run --layout d --nonsense", "run --layout d extra"] {
+        for text in ["", "--layout", "--layout d --nonsense", "--layout d extra"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert_eq!(parse("run --help").unwrap(), None);
+        assert_eq!(parse("--help").unwrap(), None);
     }
 }

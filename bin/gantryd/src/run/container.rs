@@ -15,12 +15,12 @@ use gantry_proto_shim::task::{
 use gantry_types::ContainerId;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-use crate::arguments::Arguments;
-use crate::events::{Print, listen};
-use crate::layout::{Image, Layout};
-use crate::relay::{Fifos, Relay, take_signals};
-use crate::shim::{Program, Shim};
-use crate::{spec, unpack};
+use crate::run::arguments::Arguments;
+use crate::run::events::{Print, listen};
+use crate::run::layout::{Image, Layout};
+use crate::run::relay::{Fifos, Relay, take_signals};
+use crate::run::shim::{Program, Shim};
+use crate::run::{spec, unpack};
 
 const STATE: &str = "/var/lib/gantryd";
 const SHIM: &str = "containerd-shim-gantry-v2";

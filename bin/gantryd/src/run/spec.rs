@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::layout::Config;
-use crate::unpack::text_of;
+use crate::run::layout::Config;
+use crate::run::unpack::text_of;
 
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const CAPABILITIES: [&str; 14] = [

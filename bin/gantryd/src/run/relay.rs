@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
-use crate::shim::Shim;
+use crate::run::shim::Shim;
 
 const SIGHUP: u32 = 1;
 const SIGINT: u32 = 2;

@@ -1,0 +1,131 @@
+//! What the command line says. The flags are containerd's where it has them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use gantry_config::Level;
+
+pub(crate) const HELP: &str = "\
+usage: gantryd [flags] [command]
+
+Serves containers, images and snapshots at its sockets.
+
+commands:
+  serve                    what is done without a command
+  config default           print the configuration that holds without a file
+  config dump              print the configuration that the file makes
+  run                      run one container of an image layout: gantryd run --help
+
+flags:
+  -c, --config FILE        the configuration (default /etc/gantry/config.toml, if it is there)
+  -l, --log-level LEVEL    trace, debug, info, warn, error
+  -a, --address PATH       the socket of the gRPC services
+      --root DIR           what is kept
+      --state DIR          what a reboot may take
+  -v, --version
+  -h, --help
+";
+
+/// What overrides the configuration.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) config: Option<PathBuf>,
+    pub(crate) log_level: Option<Level>,
+    pub(crate) address: Option<PathBuf>,
+    pub(crate) root: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
+}
+
+/// What `gantryd` is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Command {
+    Serve(Options),
+    ConfigDefault,
+    ConfigDump(Options),
+    Version,
+    Help,
+}
+
+impl Command {
+    /// Flags may stand before and after the words.
+    pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Self> {
+        let mut options = Options::default();
+        let mut words = Vec::new();
+        while let Some(argument) = given.next() {
+            if !argument.starts_with('-') {
+                words.push(argument);
+                continue;
+            }
+            let (flag, attached) = match argument.split_once('=') {
+                Some((flag, value)) => (flag, Some(value.to_owned())),
+                None => (argument.as_str(), None),
+            };
+            // Go's flags may have one dash or two.
+            let name = flag.strip_prefix("--").or_else(|| flag.strip_prefix('-')).unwrap_or_default();
+            let mut value =
+                || attached.clone().or_else(|| given.next()).with_context(|| format!("{flag} needs a value"));
+            match name {
+                "c" | "config" => options.config = Some(value()?.into()),
+                "l" | "log-level" => options.log_level = Some(level(&value()?)?),
+                "a" | "address" => options.address = Some(value()?.into()),
+                "root" => options.root = Some(value()?.into()),
+                "state" => options.state = Some(value()?.into()),
+                "v" | "version" => return Ok(Self::Version),
+                "h" | "help" => return Ok(Self::Help),
+                _ => bail!("{flag} is no flag"),
+            }
+        }
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        Ok(match words.as_slice() {
+            [] | ["serve"] => Self::Serve(options),
+            ["config", "default"] => Self::ConfigDefault,
+            ["config", "dump"] => Self::ConfigDump(options),
+            ["help"] => Self::Help,
+            words => bail!("{:?} is no command", words.join(" ")),
+        })
+    }
+}
+
+fn level(text: &str) -> Result<Level> {
+    Ok(match text {
+        "trace" => Level::Trace,
+        "debug" => Level::Debug,
+        "info" => Level::Info,
+        "warn" | "warning" => Level::Warn,
+        // containerd has two that end the process.
+        "error" | "fatal" | "panic" => Level::Error,
+        _ => bail!("{text:?} is no level: trace, debug, info, warn or error"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Command> {
+        Command::parse(text.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn flags_of_containerd_are_taken_in_all_their_forms() {
+        for text in ["-c f -l debug --root=/r serve", "--config f --log-level debug -root /r"] {
+            let expected = Options {
+                config: Some("f".into()),
+                log_level: Some(Level::Debug),
+                root: Some("/r".into()),
+                ..Options::default()
+            };
+            assert_eq!(parse(text).unwrap(), Command::Serve(expected), "{text}");
+        }
+        assert_eq!(parse("").unwrap(), Command::Serve(Options::default()));
+        assert_eq!(parse("config default").unwrap(), Command::ConfigDefault);
+        assert_eq!(parse("--version").unwrap(), Command::Version);
+    }
+
+    #[test]
+    fn unknown_and_unfinished_words_are_refused() {
+        for text in ["walk", "config", "--nonsense", "-l loud", "--root"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `gantryd serve`: from the settings to a daemon, and to its end.
+//!
+//! ```text
+//!   settings ─► log ─► place ─► sockets ─► store ─► READY
+//!                                            │  SIGHUP: settings again
+//!                     SIGTERM ─► STOPPING ───┴─► health says so, requests end (a time limit) ─► store is durable
+//! ```
+//! A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
+
+mod incoming;
+mod log;
+mod manager;
+mod metrics;
+mod place;
+mod settings;
+mod socket;
+mod store;
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use gantry_door_containerd::{About, Door, Limits};
+use gantry_primitives::{Access, Store};
+use tokio::net::UnixListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use self::log::Log;
+use self::manager::Manager;
+use self::metrics::Metrics;
+use self::place::Place;
+use self::settings::Settings;
+use self::socket::Socket;
+use crate::command::Options;
+
+pub(crate) use gantry_door_containerd::VERSION as API_VERSION;
+
+/// Requests wait for disks and networks elsewhere: two threads are enough to move them.
+const WORKERS: usize = 2;
+/// The most threads that wait for disks, decompress or unpack.
+const MAX_BLOCKING_THREADS: usize = 64;
+/// After which a thread without work ends: its stack and its share of the heap go with it.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
+const THREAD_STACK_BYTES: usize = 1 << 20;
+/// glibc's heaps.
+const ARENAS: i32 = 2;
+/// How long requests have to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long threads that wait for a disk have after that.
+const THREAD_GRACE: Duration = Duration::from_secs(5);
+/// How long nothing is accepted after an error in accepting.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// From which commit this was built; set by whoever builds a release.
+const REVISION: Option<&str> = option_env!("GANTRY_REVISION");
+
+/// Prints the configuration that holds without a file.
+pub(crate) fn print_default() -> Result<()> {
+    print!("{}", gantry_config::Config::default().dump());
+    Ok(())
+}
+
+/// Prints the configuration that the file and the flags make; what is ignored of it goes to standard error.
+pub(crate) fn print_config(options: &Options) -> Result<()> {
+    let settings = Settings::load(options)?;
+    for ignored in &settings.ignored {
+        eprintln!("{}:{}: {} has no counterpart", ignored.path.display(), ignored.line, ignored.key);
+    }
+    print!("{}", settings.config.dump());
+    Ok(())
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    gantry_sys::process::limit_arenas(ARENAS);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let settings = Settings::load(options)?;
+    let config = &settings.config;
+    let log = Log::start(config.debug.level, config.debug.format)?;
+    report(&settings);
+    let place = Place::take(&config.store.root, settings.state())?;
+    let grpc = &config.grpc;
+    let socket = Socket::open(&grpc.address, grpc.uid, grpc.gid, &mut socket::given())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .thread_name("gantryd")
+        .enable_all()
+        .build()
+        .context("cannot start threads")?;
+    let result = runtime.block_on(serve(options, settings, log, &place, socket));
+    runtime.shutdown_timeout(THREAD_GRACE);
+    result
+}
+
+/// Says what was read, and what of it means nothing here.
+fn report(settings: &Settings) {
+    for file in &settings.files {
+        tracing::info!(file = %file.display(), "read the configuration");
+    }
+    for ignored in &settings.ignored {
+        let (file, line) = (ignored.path.display(), ignored.line);
+        tracing::warn!(%file, line, key = %ignored.key, "a key of containerd's without a counterpart is ignored");
+    }
+}
+
+async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, socket: Socket) -> Result<()> {
+    let manager = Manager::from_environment();
+    let mut signals = Signals::new()?;
+    let config = &settings.config;
+    let store = store::open(config).await?;
+    let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
+    let (serving, ended) = watch::channel(true);
+    let (accesses, access) = watch::channel(store::access(config));
+    let door = Door {
+        store: store.clone(),
+        about: Arc::new(about(&settings, place)),
+        observer: metrics.clone(),
+        serving: ended,
+        access,
+        uploads: config.pull.max_concurrent_uploads.max(1) as usize,
+        limits: Limits {
+            receive_bytes: store::bytes(config.grpc.max_recv_message_size),
+            send_bytes: store::bytes(config.grpc.max_send_message_size),
+        },
+    };
+    let (listener, peers, _remove) = socket.into_parts();
+    let connections = incoming::incoming(Arc::new(UnixListener::from_std(listener)?), peers);
+    let mut served = tokio::spawn(async move { door.serve(connections).await });
+    let address = config.metrics.address;
+    let mut figures = tokio::spawn(async move {
+        match address {
+            Some(address) => metrics::serve(metrics, address).await,
+            None => pending().await,
+        }
+    });
+    tracing::info!(address = %config.grpc.address.display(), root = %config.store.root.display(), "serving");
+    manager.ready("serving");
+    let mut daemon = Daemon { options, settings: settings.clone(), log, manager, accesses, store };
+    let ended = loop {
+        tokio::select! {
+            heard = signals.next() => match heard {
+                Heard::End => break Ok(()),
+                Heard::Reload => daemon.reload(),
+            },
+            result = &mut served => break result.context("the server panicked")?.context("the server failed"),
+            result = &mut figures => break result.context("the metrics panicked")?,
+        }
+    };
+    figures.abort();
+    daemon.manager.stopping();
+    tracing::info!("ending");
+    let _ = serving.send(false);
+    if !served.is_finished() {
+        drain(&mut signals, &mut served).await?;
+    }
+    let store = daemon.store;
+    let closed = tokio::task::spawn_blocking(move || store.close()).await.context("the store panicked")?;
+    closed.context("the store could not be made durable")?;
+    ended
+}
+
+/// Waits until the open requests have ended, for a while.
+///
+/// # Errors
+/// A second signal.
+async fn drain<T>(signals: &mut Signals, served: &mut JoinHandle<T>) -> Result<()> {
+    let deadline = tokio::time::sleep(GRACE);
+    tokio::pin!(deadline);
+    loop {
+        tokio::select! {
+            _ = &mut *served => return Ok(()),
+            heard = signals.next() => if heard == Heard::End {
+                bail!("ended by a second signal");
+            },
+            () = &mut deadline => {
+                tracing::warn!("requests are still open and are cut off");
+                served.abort();
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn about(settings: &Settings, place: &Place) -> About {
+    About {
+        revision: REVISION.unwrap_or_default().to_owned(),
+        uuid: place.uuid.clone(),
+        root: settings.config.store.root.clone(),
+        state: settings.state().to_owned(),
+    }
+}
+
+/// What a reload changes.
+struct Daemon<'a> {
+    options: &'a Options,
+    settings: Settings,
+    log: Log,
+    manager: Manager,
+    accesses: watch::Sender<Access>,
+    store: Store,
+}
+
+impl Daemon<'_> {
+    /// Reads the configuration again. One that is wrong changes nothing.
+    fn reload(&mut self) {
+        self.manager.reloading();
+        match Settings::load(self.options) {
+            Ok(newer) => {
+                report(&newer);
+                let late = self.settings.needs_restart(&newer.config);
+                if !late.is_empty() {
+                    tracing::warn!(changed = late.join(", "), "takes effect at the next start");
+                }
+                self.log.set(newer.config.debug.level);
+                self.accesses.send_replace(store::access(&newer.config));
+                self.settings = newer;
+                tracing::info!("read the configuration again");
+            }
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "the configuration stays as it was");
+            }
+        }
+        self.manager.ready("serving");
+    }
+}
+
+/// The signals that mean something.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot wait for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one.
+    async fn next(&mut self) -> Heard {
+        tokio::select! {
+            _ = self.terminate.recv() => Heard::End,
+            _ = self.interrupt.recv() => Heard::End,
+            _ = self.hangup.recv() => Heard::Reload,
+        }
+    }
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    End,
+    Reload,
+}

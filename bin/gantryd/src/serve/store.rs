@@ -1,0 +1,123 @@
+//! From the configuration to the store's options.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use gantry_config::{Config, Durability, Size};
+use gantry_primitives::access::{DockerCredentials, TreeHosts};
+use gantry_primitives::registry::{self, Anonymous, Credentials, Limits, Proxies, Retry, Timeouts};
+use gantry_primitives::{Access, Durability as Commits, Options, Schedule, Store};
+use gantry_types::Namespace;
+
+/// Opens the store, on a thread that may wait for the disk.
+pub(crate) async fn open(config: &Config) -> Result<Store> {
+    let options = options(config)?;
+    let root = config.store.root.display().to_string();
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(options)).await.context("the store panicked")?;
+    opened.with_context(|| format!("cannot open the store at {root}"))
+}
+
+/// A number of bytes as memory has it.
+pub(crate) fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+/// How registries are reached where a request does not say it.
+pub(crate) fn access(config: &Config) -> Access {
+    let registry = &config.registry;
+    let credentials: Arc<dyn Credentials> = match &registry.docker_config {
+        Some(path) => Arc::new(DockerCredentials::new(path, registry.helper_timeout)),
+        None => Arc::new(Anonymous),
+    };
+    Access { hosts: Arc::new(TreeHosts::new(registry.config_path.clone())), credentials }
+}
+
+fn options(config: &Config) -> Result<Options> {
+    let mut options = Options::new(&config.store.root);
+    options.durability = match config.store.durability {
+        Durability::Normal => Commits::Relaxed,
+        Durability::Full => Commits::Full,
+    };
+    options.shared_namespaces = namespaces(&config.images.shared_namespaces)?;
+    options.journal = (config.event_limits.rows, config.event_limits.age);
+    options.content.idle_ingest_age = config.content_limits.ingest_idle;
+    let proxies = config.proxy_plugins.iter();
+    options.proxies = proxies.map(|(name, plugin)| (name.clone(), plugin.address.clone())).collect();
+    options.hosts.clone_from(&config.registry.config_path);
+    options.registry = registry_options(config);
+    options.collection = Schedule {
+        startup_delay: config.gc.startup_delay,
+        delay: config.gc.schedule_delay,
+        deletions: config.gc.deletion_threshold.into(),
+        mutations: config.gc.mutation_threshold.into(),
+    };
+    Ok(options)
+}
+
+fn namespaces(names: &[String]) -> Result<Vec<Namespace>> {
+    let parse = |name: &String| name.parse().with_context(|| format!("images.shared_namespaces: {name:?}"));
+    names.iter().map(parse).collect()
+}
+
+fn registry_options(config: &Config) -> registry::Options {
+    let (limits, times, retry) = (&config.registry_limits, &config.registry_timeouts, &config.registry_retry);
+    registry::Options {
+        limits: Limits {
+            manifest_bytes: limits.manifest_bytes.0,
+            document_bytes: limits.document_bytes.0,
+            pages: limits.pages,
+            entries: limits.entries,
+            redirects: limits.redirects,
+            requests_per_host: limits.requests_per_host,
+            idle_connections_per_host: limits.idle_connections_per_host,
+            read_bytes: bytes(limits.read_bytes),
+            stream_window_bytes: limits.stream_window_bytes,
+            connection_window_bytes: limits.connection_window_bytes,
+            upload_chunk_bytes: limits.upload_chunk_bytes.0,
+            tokens: limits.tokens,
+        },
+        timeouts: Timeouts {
+            dial: times.dial,
+            response: times.response,
+            commit: times.commit,
+            stall: times.stall,
+            document: times.document,
+            idle: times.idle,
+        },
+        retry: Retry {
+            attempts: retry.attempts,
+            pause: retry.pause,
+            longest_pause: retry.longest_pause,
+            longest_retry_after: retry.longest_retry_after,
+        },
+        proxies: Proxies::from_variables(|name| std::env::var(name).ok()),
+        plain_http_elsewhere: config.registry.plain_http_elsewhere,
+        ..registry::Options::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_of_the_configuration_are_those_of_the_parts() {
+        let ours = options(&Config::default()).unwrap();
+        let theirs = Options::new(&Config::default().store.root);
+        assert_eq!(format!("{:?}", ours.collection), format!("{:?}", theirs.collection));
+        assert_eq!(format!("{:?}", ours.content), format!("{:?}", theirs.content));
+        assert_eq!(format!("{:?}", ours.registry.limits), format!("{:?}", theirs.registry.limits));
+        assert_eq!(format!("{:?}", ours.registry.timeouts), format!("{:?}", theirs.registry.timeouts));
+        assert_eq!(format!("{:?}", ours.registry.retry), format!("{:?}", theirs.registry.retry));
+        assert_eq!((ours.journal, ours.durability), (theirs.journal, theirs.durability));
+        assert_eq!(ours.shared_namespaces, theirs.shared_namespaces);
+    }
+
+    #[test]
+    fn a_namespace_that_is_none_is_refused_by_name() {
+        let mut config = Config::default();
+        config.images.shared_namespaces = vec!["a/b".into()];
+        assert!(format!("{:#}", options(&config).unwrap_err()).contains("a/b"));
+    }
+}
