@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use gantry_metadata::{Bytes, Collected, Dirt};
+use gantry_metadata::{Bytes, Collected, Dirt, contents, snapshots};
 use gantry_snapshot::SnapshotNumber;
 use gantry_types::ErrorKind;
 use tokio::sync::oneshot;
@@ -16,6 +16,8 @@ use crate::content::ingest_key;
 use crate::store::Inner;
 use crate::{Error, Result, Store};
 
+/// How long after a change what it made is forced to the disk, and recorded as safe from a power cut.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Releases that are taken at once.
 const BATCH: usize = 256;
 /// How long the thread waits after an error before it tries again.
@@ -52,6 +54,10 @@ type Answer = oneshot::Sender<std::result::Result<Collected, Arc<Error>>>;
 struct State {
     /// When a collection is due.
     due: Option<Instant>,
+    /// When what was made is to be forced to the disk.
+    settle: Option<Instant>,
+    /// Changes when that was done last.
+    settled: u64,
     /// Who waits for one that begins after he asked.
     waiting: Vec<Answer>,
     /// Whether there may be something to unlink.
@@ -126,6 +132,10 @@ pub(crate) fn start(inner: &Arc<Inner>) -> Result<()> {
 /// Has a collection be due if enough has happened.
 fn consider(shared: &(Mutex<State>, Condvar), dirt: Dirt, schedule: &Schedule) {
     let mut state = lock(&shared.0);
+    if dirt.mutations != state.settled && state.settle.is_none() {
+        state.settle = Some(Instant::now() + SETTLE);
+        shared.1.notify_all();
+    }
     let deletions = dirt.deletions.saturating_sub(state.seen.deletions);
     let mutations = dirt.mutations.saturating_sub(state.seen.mutations);
     let enough =
@@ -140,6 +150,7 @@ fn consider(shared: &(Mutex<State>, Condvar), dirt: Dirt, schedule: &Schedule) {
 struct Task {
     collect: bool,
     unlink: bool,
+    settle: bool,
     waiting: Vec<Answer>,
 }
 
@@ -152,14 +163,18 @@ fn next(shared: &(Mutex<State>, Condvar)) -> Option<Task> {
         }
         let now = Instant::now();
         let collect = !state.waiting.is_empty() || state.due.is_some_and(|due| due <= now);
-        if collect || state.released {
+        let settle = state.settle.is_some_and(|due| due <= now);
+        if collect || settle || state.released {
             if collect {
                 state.due = None;
             }
+            if settle {
+                state.settle = None;
+            }
             let waiting = if collect { std::mem::take(&mut state.waiting) } else { Vec::new() };
-            return Some(Task { collect, unlink: std::mem::take(&mut state.released), waiting });
+            return Some(Task { collect, settle, unlink: std::mem::take(&mut state.released), waiting });
         }
-        state = match state.due {
+        state = match [state.due, state.settle].into_iter().flatten().min() {
             Some(due) => shared.1.wait_timeout(state, due - now).unwrap_or_else(PoisonError::into_inner).0,
             None => shared.1.wait(state).unwrap_or_else(PoisonError::into_inner),
         };
@@ -181,6 +196,10 @@ fn run(weak: &Weak<Inner>, shared: &(Mutex<State>, Condvar)) {
         }
         if task.unlink || task.collect {
             failed |= report("unlinking", &unlink(&inner).map_err(Arc::new));
+        }
+        if task.settle {
+            lock(&shared.0).settled = inner.database.dirt().mutations;
+            failed |= report("syncing", &settle(&inner).map_err(Arc::new));
         }
         if failed {
             drop(inner);
@@ -217,6 +236,27 @@ fn collect_now(inner: &Inner, whole: bool) -> Result<Collected> {
     Ok(collected)
 }
 
+/// Forces what was made to the disk, and records that: it need not be looked at after a power cut.
+pub(crate) fn settle(inner: &Inner) -> Result<()> {
+    let blobs = inner.read(|view| Ok(contents::pending(view)?))?;
+    if !blobs.is_empty() {
+        // One that was removed meanwhile needs nothing.
+        inner.content.sync_pending()?;
+        inner.write(move |change| Ok(contents::mark_synced(change, &blobs)?))?;
+    }
+    for (name, driver) in &inner.drivers {
+        let numbers = inner.read(|view| Ok(snapshots::unsynced(view, name)?))?;
+        let Some(last) = numbers.last() else { continue };
+        match driver.sync(SnapshotNumber(*last)) {
+            // Removed meanwhile; the others wait for the next time.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            result => result?,
+        }
+        inner.write(move |change| Ok(snapshots::mark_synced(change, &numbers)?))?;
+    }
+    Ok(())
+}
+
 /// Unlinks what was released and may go.
 pub(crate) fn unlink(inner: &Inner) -> Result<()> {
     let mut directories = false;
@@ -225,7 +265,7 @@ pub(crate) fn unlink(inner: &Inner) -> Result<()> {
         if releases.is_empty() {
             break;
         }
-        let mut snapshots: BTreeMap<&str, Vec<SnapshotNumber>> = BTreeMap::new();
+        let mut numbers: BTreeMap<&str, Vec<SnapshotNumber>> = BTreeMap::new();
         for release in &releases {
             match &release.bytes {
                 Bytes::Blob(digest) => absent_is_fine(inner.content.remove(digest))?,
@@ -233,12 +273,12 @@ pub(crate) fn unlink(inner: &Inner) -> Result<()> {
                     absent_is_fine(inner.content.abort(&ingest_key(*id, reference)))?;
                 }
                 Bytes::Snapshot { driver, number } => {
-                    snapshots.entry(driver).or_default().push(SnapshotNumber(*number));
+                    numbers.entry(driver).or_default().push(SnapshotNumber(*number));
                 }
                 Bytes::Mount { .. } => {}
             }
         }
-        for (name, numbers) in snapshots {
+        for (name, numbers) in numbers {
             // A snapshotter that is configured no longer keeps its directories until it is again.
             let Some(driver) = inner.drivers.get(name) else { continue };
             driver.remove(&numbers)?;

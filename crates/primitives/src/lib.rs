@@ -31,7 +31,7 @@ mod recover;
 mod snapshots;
 mod store;
 
-pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported};
+pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
 pub use collect::Schedule;
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;

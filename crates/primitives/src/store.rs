@@ -170,7 +170,7 @@ impl Store {
     /// What the disk says.
     pub fn close(&self) -> Result<()> {
         self.inner.scheduler.stop();
-        self.inner.content.sync_pending()?;
+        crate::collect::settle(&self.inner)?;
         self.inner.database.flush()?;
         Ok(())
     }

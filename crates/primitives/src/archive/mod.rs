@@ -6,7 +6,7 @@ mod import;
 mod read;
 
 pub use export::{ExportImage, ExportRequest};
-pub use import::{ImportRequest, Imported};
+pub use import::{ImportRequest, Imported, Naming};
 
 /// The name of an image in an index, as containerd writes it.
 pub(crate) const ANNOTATION_NAME: &str = "io.containerd.image.name";

@@ -130,7 +130,8 @@ impl Inner {
         let digest = &descriptor.digest;
         let pin = self.database.pin(digest);
         if !self.content_is_there(digest)? {
-            let key = format!("document/{digest}");
+            // Of its own: two requests may bring the same document at once, and the first that commits wins.
+            let key = format!("document/{digest}/{}", self.next_number());
             match self.content.ingest(&key, Some(bytes.len() as u64), Some(digest)) {
                 Ok(mut ingest) => {
                     if ingest.offset() > 0 {

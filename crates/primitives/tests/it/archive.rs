@@ -1,0 +1,146 @@
+//! Archives out and in.
+
+use std::io::Write;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use gantry_primitives::progress::Reporter;
+use gantry_primitives::{ExportImage, ExportRequest, Holder, ImportRequest, Unpack};
+use gantry_testkit::{Need, require};
+use gantry_types::platform::Matcher;
+use gantry_types::{ErrorKind, Labels};
+
+use crate::harness::{Fixture, context, request};
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn import_request() -> ImportRequest {
+    ImportRequest {
+        platforms: Matcher::default(),
+        naming: ImportRequest::own_names(),
+        index_name: None,
+        labels: Labels::new(),
+        unpack: vec![Unpack { snapshotter: String::new(), platform: Matcher::host() }],
+        holder: Holder::Docker,
+        reporter: Reporter::default(),
+    }
+}
+
+async fn export(fixture: &Fixture, sample: &str) -> (String, Vec<u8>) {
+    let test = context("test");
+    let pulled = fixture.store.pull(test.clone(), request(sample, "")).await.expect("a pull");
+    let image = ExportImage { target: pulled.target, names: vec![pulled.images[0].name.clone()] };
+    let sink = Sink::default();
+    let wanted = ExportRequest {
+        images: vec![image],
+        platforms: Matcher::host(),
+        skip_missing: false,
+        skip_foreign: false,
+        skip_docker: false,
+        reporter: Reporter::default(),
+    };
+    fixture.store.export(test, Box::new(sink.clone()), wanted).await.expect("an export");
+    let bytes = std::mem::take(&mut *sink.0.lock().expect("no panic"));
+    (pulled.images[0].name.clone(), bytes)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_exported_is_imported_the_same() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let (from, to) = (Fixture::new(), Fixture::new());
+    for sample in ["busybox", "everything", "multi"] {
+        let (name, bytes) = export(&from, sample).await;
+        let again = export(&from, sample).await.1;
+        assert!(bytes == again, "{sample}: two exports differ");
+        let source = Box::new(std::io::Cursor::new(bytes));
+        let imported = to.store.import(context("test"), source, import_request()).await.unwrap();
+        let names: Vec<&str> = imported.images.iter().map(|image| image.name.as_str()).collect();
+        assert_eq!(names, [name.as_str()]);
+        let (one, other) = (
+            from.store.image_get(context("test"), name.clone()).await.unwrap(),
+            to.store.image_get(context("test"), name).await.unwrap(),
+        );
+        assert_eq!(one.target.digest, other.target.digest);
+    }
+    assert_eq!(to.store.collect().await.unwrap().removed(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_reads_and_writes_the_same_archives() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let (from, to) = (Fixture::new(), Fixture::new());
+    let (_, bytes) = export(&from, "busybox").await;
+    let scratch = tempfile::tempdir().unwrap();
+    let ours = scratch.path().join("ours.tar");
+    std::fs::write(&ours, bytes).unwrap();
+    for (number, form) in ["docker-archive", "oci-archive"].into_iter().enumerate() {
+        let theirs = scratch.path().join(format!("theirs{number}.tar"));
+        let status = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet"])
+            .arg(format!("{form}:{}", ours.display()))
+            .arg(format!("{form}:{}:example.com/theirs/{number}:1", theirs.display()))
+            .status()
+            .unwrap();
+        assert!(status.success(), "{form}");
+        let source = Box::new(std::fs::File::open(&theirs).unwrap());
+        let imported = to.store.import(context("test"), source, import_request()).await.unwrap();
+        assert_eq!(imported.images[0].name, format!("example.com/theirs/{number}:1"), "{form}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_image_is_refused_and_leaves_nothing() {
+    require!(Need::Root);
+    let fixture = Fixture::new();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    archive.append_data(&mut header, "blobs/sha256/x", &b"abc"[..]).unwrap();
+    let bytes = archive.into_inner().unwrap();
+    let source = Box::new(std::io::Cursor::new(bytes));
+    let error = fixture.store.import(context("test"), source, import_request()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    fixture.store.collect().await.unwrap();
+    assert_eq!(fixture.blob_files(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_blob_that_is_not_what_its_name_says_is_refused() {
+    require!(Need::Root);
+    let fixture = Fixture::new();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(3);
+    let name = format!("blobs/sha256/{}", "0".repeat(64));
+    archive.append_data(&mut header, name, &b"abc"[..]).unwrap();
+    let source = Box::new(std::io::Cursor::new(archive.into_inner().unwrap()));
+    let error = fixture.store.import(context("test"), source, import_request()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(fixture.blob_files(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cve_2023_25153_documents_of_an_archive_are_bounded() {
+    require!(Need::Root);
+    let fixture = Fixture::new();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    let size = gantry_types::image::MAX_DOCUMENT_BYTES + 1;
+    header.set_size(size);
+    archive.append_data(&mut header, "index.json", std::io::Read::take(std::io::repeat(b' '), size)).unwrap();
+    let source = Box::new(std::io::Cursor::new(archive.into_inner().unwrap()));
+    let error = fixture.store.import(context("test"), source, import_request()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+}

@@ -1,0 +1,8 @@
+//! The store as doors use it, with a real registry.
+#![forbid(unsafe_code)]
+
+mod archive;
+mod harness;
+mod pull;
+mod push;
+mod records;
