@@ -19,7 +19,7 @@ pub struct Options {
     pub max_blob_bytes: u64,
     /// How many ingests may be open at once.
     pub max_ingests: usize,
-    /// The longest key of an ingest, in bytes.
+    /// The longest key of an ingest, in bytes; more than 8 KiB counts as that.
     pub max_key_bytes: usize,
     /// How long an ingest that nobody writes to is kept.
     pub idle_ingest_age: Duration,

@@ -21,16 +21,16 @@ pub struct Committed {
 }
 
 impl Ingest {
-    /// Makes the bytes a blob, if they are `size` many and their digest is `expected`; what is not given counts as it was
-    /// announced when the ingest was begun. The blob is there for everybody from then on; it is durable after
+    /// Makes the bytes a blob, if they are `size` many and their digest is `expected`; what is not given counts as
+    /// this writer announced it; what one before it announced does not count. The blob is there for everybody from then on; it is durable after
     /// [`crate::Store::sync`].
     ///
     /// # Errors
     /// FailedPrecondition for another size or digest: the ingest comes back with its bytes. AlreadyExists: the bytes are gone,
     /// as the same ones are there. Aborted: somebody aborted it. ResourceExhausted on a full disk: the ingest comes back.
     pub fn commit(mut self, size: Option<u64>, expected: Option<&Digest>) -> Result<Committed, Refused> {
-        let expected = expected.or(self.record.expected.as_ref()).cloned();
-        match self.finish(size.or(self.record.total), expected.as_ref()) {
+        let expected = expected.or(self.announced.1.as_ref()).cloned();
+        match self.finish(size.or(self.announced.0), expected.as_ref()) {
             Ok(committed) => Ok(committed),
             Err(error @ (Error::Exists(_) | Error::Aborted(_))) => Err(Refused { error, ingest: None }),
             Err(error) => Err(Refused { error, ingest: Some(Box::new(self)) }),

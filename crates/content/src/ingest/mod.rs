@@ -62,6 +62,8 @@ pub struct Ingest {
     /// Up to where the bytes were noted with their digest.
     noted: u64,
     record: Record,
+    /// What this writer said of the blob, not one before it.
+    announced: (Option<u64>, Option<Digest>),
     /// Committed or aborted: there is nothing to keep.
     over: bool,
     /// Last, so that it is free only when all is done.

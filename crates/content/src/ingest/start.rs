@@ -16,6 +16,9 @@ use crate::layout::GROWING;
 use crate::lock::Lock;
 use crate::store::{Shared, size};
 
+/// The longest key whatever the options say: its status, with up to six bytes for each, is read to 64 KiB.
+const MOST_KEY_BYTES: usize = 8 << 10;
+
 /// What an ingest goes on from.
 struct Begun {
     file: File,
@@ -31,8 +34,9 @@ pub(crate) fn start(
     expected: Option<&Digest>,
 ) -> Result<Ingest, Error> {
     let options = &store.options;
-    if key.is_empty() || key.len() > options.max_key_bytes {
-        return Err(Error::Key { length: key.len(), limit: options.max_key_bytes });
+    let limit = options.max_key_bytes.min(MOST_KEY_BYTES);
+    if key.is_empty() || key.len() > limit {
+        return Err(Error::Key { length: key.len(), limit });
     }
     if total.is_some_and(|total| total > options.max_blob_bytes) {
         return Err(Error::TooLarge(options.max_blob_bytes));
@@ -60,6 +64,7 @@ pub(crate) fn start(
         written_back: begun.offset,
         noted: begun.offset,
         record: begun.record,
+        announced: (total, expected.cloned()),
         over: false,
         lock,
     })
@@ -95,7 +100,7 @@ fn resume(
     record.total = total.or(old.total);
     record.expected = expected.or(old.expected.as_ref()).cloned();
     record.boot.clone_from(&store.boot);
-    let algorithm = record.expected.as_ref().map_or(Algorithm::Sha256, Digest::algorithm);
+    let algorithm = expected.map_or(Algorithm::Sha256, Digest::algorithm);
 
     let length = if old.boot == store.boot { size(&stat) } else { proven(&file, &old, size(&stat))? };
     if length != size(&stat) {

@@ -105,7 +105,7 @@ impl Run {
         } else {
             let ingest = result.expect("what the model says");
             let (bytes, announced) = self.model.ingests.entry(key.to_owned()).or_default();
-            *announced = expected.or(announced.take());
+            *announced = expected;
             assert_eq!((ingest.offset(), ingest.digest()), (bytes.len() as u64, Digest::sha256(bytes)));
             self.writers.insert(key.to_owned(), ingest);
         }

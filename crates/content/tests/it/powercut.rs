@@ -14,7 +14,7 @@ const NEEDS: [Need; 2] = [Need::Root, Need::File("/dev/fuse")];
 
 /// Every way in which the power may go.
 fn cuts() -> impl Iterator<Item = Keep> {
-    [Keep::Synced, Keep::Names, Keep::All].into_iter().chain((0..12).map(|seed| Keep::Some { seed }))
+    [Keep::Synced, Keep::Names, Keep::All].into_iter().chain((0..16).map(|seed| Keep::Some { seed }))
 }
 
 fn boot(name: &str) -> Options {
@@ -48,13 +48,13 @@ fn blob_that_was_promised_survives_every_cut() {
             // What was promised at the moment of each picture.
             let mut pictures: Vec<(Image, BTreeSet<Digest>)> = Vec::new();
             let mut promised = BTreeSet::new();
-            for round in 0..6 {
+            for round in 0..4 {
                 let some: Vec<_> =
-                    (0..3).map(|blob| put(&store, &bytes(round * 10 + blob, 30_000))).collect();
+                    (0..40).map(|blob| put(&store, &bytes(round * 100 + blob, 5_000))).collect();
                 pictures.push((disk.image(), promised.clone()));
                 if round % 2 == 0 {
-                    store.sync(&some[..2]).unwrap();
-                    promised.extend(some[..2].iter().cloned());
+                    store.sync(&some[..35]).unwrap();
+                    promised.extend(some[..35].iter().cloned());
                 } else {
                     store.sync_pending().unwrap();
                     promised.extend(store.blobs().unwrap().map(|blob| blob.unwrap().digest));

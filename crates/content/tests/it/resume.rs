@@ -153,3 +153,18 @@ fn damaged_blob_is_replaced_by_a_new_ingest() {
     fixture.store.open_blob(&digest).unwrap().read_to_string(&mut read).unwrap();
     assert_eq!(read, "right");
 }
+
+/// containerd keeps no announcement either: a key is often used again for something else.
+#[test]
+fn announcement_counts_for_its_writer_alone() {
+    let fixture = Fixture::new();
+    let other = Digest::sha256(b"something else");
+    let mut ingest = fixture.store.ingest("key", Some(3), Some(&other)).unwrap();
+    ingest.write(b"old").unwrap();
+    drop(ingest);
+    let mut ingest = fixture.store.ingest("key", None, None).unwrap();
+    assert_eq!(ingest.status().expected, Some(other));
+    ingest.truncate(0).unwrap();
+    ingest.write(b"new bytes").unwrap();
+    assert_eq!(ingest.commit(None, None).unwrap().digest, Digest::sha256(b"new bytes"));
+}
