@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, StatusCode, header};
 
-use crate::transport::text as header_text;
+use crate::transport::{is_refusal, text as header_text};
 use crate::{Error, Retry};
 
 /// The most attempts to connect: who is not there is not there.
@@ -20,6 +20,7 @@ pub(crate) fn is_passing(status: StatusCode) -> bool {
 /// Whether a request that ended like this after its `attempt`th time (from 1) is sent again, if it may be sent `attempts` times.
 pub(crate) fn is_worth_it(error: &Error, attempt: u32, attempts: u32) -> bool {
     match error {
+        Error::Connect { source, .. } | Error::Broken { source, .. } if is_refusal(source.as_ref()) => false,
         Error::Connect { .. } => attempt < attempts.min(CONNECTIONS),
         // A connection that was kept may have been closed by the other side just then: once more in any case.
         Error::Broken { .. } => attempt < attempts.max(2),

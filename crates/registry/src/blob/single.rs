@@ -47,6 +47,8 @@ struct Reading {
     stall: Pin<Box<Sleep>>,
     /// Bytes since the time for a stall began to run.
     lately: u64,
+    /// Whether the last poll found nothing: whoever reads slowly makes no stall.
+    is_waiting: bool,
 }
 
 impl Single {
@@ -80,7 +82,8 @@ impl Single {
         let stall = self.source.repository.options().timeouts.stall;
         let Opened { answer, skip, end } = opened;
         let stall = Box::pin(tokio::time::sleep(stall));
-        self.state = State::Reading(Box::new(Reading { answer, skip, end, stall, lately: 0 }));
+        self.state =
+            State::Reading(Box::new(Reading { answer, skip, end, stall, lately: 0, is_waiting: false }));
     }
 
     pub(super) fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
@@ -191,6 +194,7 @@ fn poll_body(
             Poll::Ready(None) => return Poll::Ready(Ok(None)),
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(broken(reading, source, error))),
             Poll::Ready(Some(Ok(frame))) => {
+                reading.is_waiting = false;
                 if let Ok(chunk) = frame.into_data() {
                     reading.lately = reading.lately.saturating_add(chunk.len() as u64);
                     return Poll::Ready(Ok(Some(chunk)));
@@ -198,9 +202,10 @@ fn poll_body(
             }
             Poll::Pending => {
                 // The timer is only looked at when there is nothing to read: it costs nothing per chunk.
-                ready!(reading.stall.as_mut().poll(context));
                 let after = source.repository.options().timeouts.stall;
-                if reading.lately < TRICKLE {
+                let was_waiting = std::mem::replace(&mut reading.is_waiting, true);
+                ready!(reading.stall.as_mut().poll(context));
+                if reading.lately < TRICKLE && was_waiting {
                     let (host, what) = (reading.answer.host.clone(), source.what.clone());
                     return Poll::Ready(Err(Error::Timeout { host, what, after }));
                 }

@@ -54,8 +54,8 @@ impl Repository {
         let mut page = self.page(host, tries, call, what).await?;
         let mut all: Vec<String> = Vec::new();
         for _ in 0..self.options().limits.pages {
-            let parsed: Tags = serde_json::from_slice(&page.bytes).map_err(|_| not_a_list(&page, what))?;
-            let tags = parsed.tags.unwrap_or_default();
+            let parsed: Option<Tags> = object(&page.bytes);
+            let tags = parsed.ok_or_else(|| not_a_list(&page, what))?.tags.unwrap_or_default();
             self.bounded(&page, what, all.len() + tags.len())?;
             all.extend(tags);
             let Some(next) = page.next.take() else { return Ok(all) };
@@ -148,7 +148,7 @@ impl Repository {
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let index = Index::read(&page.bytes, media_type::OCI_INDEX).map_err(|_| not_a_list(&page, what))?;
+        let index = index(&page).ok_or_else(|| not_a_list(&page, what))?;
         self.bounded(&page, what, index.manifests.len())?;
         Ok(Some(index))
     }
@@ -181,6 +181,17 @@ impl Repository {
 pub(crate) fn referrers_tag(digest: &Digest) -> String {
     // At most 64 characters after the dash (distribution specification v1.1.1, "Referrers Tag Schema").
     format!("{}-{}", digest.algorithm().name(), digest.hex().get(..64).unwrap_or(digest.hex()))
+}
+
+/// Reads an object: serde would take a list for one.
+fn object<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    let is_object = bytes.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| serde_json::from_slice(bytes).ok())?
+}
+
+fn index(page: &Page) -> Option<Index> {
+    let is_object = page.bytes.trim_ascii_start().starts_with(b"{");
+    is_object.then(|| Index::read(&page.bytes, media_type::OCI_INDEX).ok())?
 }
 
 fn is_wanted(entry: &Descriptor, artifact_type: Option<&str>) -> bool {

@@ -9,6 +9,7 @@ mod url;
 
 pub(crate) use answer::{Answer, text};
 pub(crate) use body::{Payload, Upload};
+pub(crate) use tls::is_refusal;
 pub(crate) use url::{Origin, encoded, join, shown, with_query};
 
 use std::collections::{HashMap, HashSet};

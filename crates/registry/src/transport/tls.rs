@@ -1,5 +1,6 @@
 //! Whom to trust, and what to show. Nothing else in this crate knows rustls.
 
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::ResolvesClientCert;
@@ -169,29 +170,40 @@ impl ServerCertVerifier for Anybody {
 
 /// Whether a failed connection is one to a server that does not speak TLS.
 pub(crate) fn is_plain_server(error: &(dyn std::error::Error + 'static)) -> bool {
+    match cause_in_tls(error) {
+        Some(Ok(error)) => matches!(
+            error,
+            rustls::Error::InvalidMessage(_)
+                | rustls::Error::InappropriateMessage { .. }
+                | rustls::Error::InappropriateHandshakeMessage { .. }
+        ),
+        Some(Err(kind)) => matches!(kind, io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset),
+        None => false,
+    }
+}
+
+/// Whether one side does not take the other's certificate, or nothing that the other speaks: trying again changes nothing.
+pub(crate) fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(cause_in_tls(error), Some(Ok(_)))
+}
+
+/// The innermost error of TLS, or the kind of that of the connection below.
+fn cause_in_tls<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> Option<Result<&'a rustls::Error, io::ErrorKind>> {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
-            return matches!(
-                tls,
-                rustls::Error::InvalidMessage(_)
-                    | rustls::Error::InappropriateMessage { .. }
-                    | rustls::Error::InappropriateHandshakeMessage { .. }
-            );
-        }
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            // io::Error hides the error that it carries from source() when it is that error itself.
-            if let Some(inner) = io.get_ref() {
-                cause = Some(inner);
-                continue;
-            }
-            let ended =
-                matches!(io.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset);
-            if ended {
-                return true;
-            }
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(Ok(error));
         }
         cause = error.source();
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            // It hides the error that it carries from source() and shows that one's source instead.
+            match error.get_ref() {
+                Some(inner) => cause = Some(inner),
+                None => return Some(Err(error.kind())),
+            }
+        }
     }
-    false
+    None
 }

@@ -33,6 +33,8 @@ pub(crate) fn join(base: &Uri, location: &str) -> Option<Uri> {
     let text = if let Some(end) = absolute(&location) {
         let (scheme, rest) = location.split_at(end);
         format!("{}{rest}", scheme.to_ascii_lowercase())
+    } else if has_scheme(&location) {
+        return None;
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
     } else if location.starts_with('/') {
@@ -54,6 +56,14 @@ fn absolute(location: &str) -> Option<usize> {
     let end = location.find("://")?;
     let scheme = &location[..end];
     scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b)).then_some(end)
+}
+
+/// Whether it begins with another scheme than one that hosts follow.
+fn has_scheme(location: &str) -> bool {
+    let word = location.find(['/', '?', ':']).map(|end| location.split_at(end));
+    word.is_some_and(|(word, rest)| {
+        rest.starts_with(':') && word.starts_with(|c: char| c.is_ascii_alphabetic())
+    })
 }
 
 /// What some servers forget to escape, escaped.
@@ -129,6 +139,8 @@ mod tests {
         check("?s=1", Some("https://r.example:5000/v2/a/blobs/uploads/?s=1"));
         check("/a b\"é#frag", Some("https://r.example:5000/a%20b%22%C3%A9"));
         check("ftp://other/x", None);
+        check("javascript:alert(1)//", None);
+        check("/a:b", Some("https://r.example:5000/a:b"));
         check("file:///etc/passwd", None);
         check("https://user:secret@other/x", None);
         check("https:///x", None);
