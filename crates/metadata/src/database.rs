@@ -18,7 +18,7 @@ use crate::released::Unlinking;
 use crate::subscription::{Hub, Subscription};
 use crate::view::{Config, Ledger};
 use crate::writer::{Answer, Message, Writer};
-use crate::{Change, Error, Release, View, events, namespaces, released, schema};
+use crate::{Change, Error, Release, View, events, invariants, namespaces, released, schema};
 
 /// The file in the directory that [`Database::open`] gets.
 const FILE: &str = "meta.db";
@@ -327,12 +327,15 @@ impl Database {
         self.read(events::last)
     }
 
-    /// Checks the whole file.
+    /// Checks the whole file, and that its rows fit together.
     ///
     /// # Errors
     /// DataLoss if it is damaged.
     pub fn check(&self) -> Result<(), Error> {
-        self.read(|view| check(view.connection(), "integrity_check"))
+        self.read(|view| {
+            check(view.connection(), "integrity_check")?;
+            invariants::check(view)
+        })
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -28,6 +28,7 @@ mod flusher;
 pub mod fuzzing;
 pub mod images;
 pub mod ingests;
+mod invariants;
 mod labels;
 pub mod leases;
 pub mod mounts;

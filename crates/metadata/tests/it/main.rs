@@ -3,6 +3,7 @@
 
 mod fixture;
 mod journal;
+mod killed;
 mod opening;
 mod records;
 mod releases;

@@ -474,26 +474,6 @@ fn found(database: &Database) -> BTreeSet<Node> {
     read.unwrap()
 }
 
-/// Bytes have a record if, and only if, something names them.
-fn check_bytes(database: &Database) {
-    let loose = |sql: &str| database.read(|view| view.any(sql, [])).unwrap();
-    for sql in [
-        "SELECT 1 FROM blob WHERE digest NOT IN (SELECT digest FROM content)",
-        "SELECT 1 FROM content WHERE digest NOT IN (SELECT digest FROM blob)",
-        "SELECT 1 FROM snapshot WHERE number NOT IN (SELECT number FROM snapshot_name)",
-        "SELECT 1 FROM snapshot_name WHERE number NOT IN (SELECT number FROM snapshot)",
-        "SELECT 1 FROM snapshot_name WHERE parent NOT IN (SELECT id FROM snapshot_name)",
-        "SELECT 1 FROM holder WHERE image NOT IN (SELECT id FROM image)",
-        "SELECT 1 FROM lease_resource WHERE lease NOT IN (SELECT id FROM lease)",
-        "SELECT 1 FROM edge WHERE from_kind = 1 AND from_id NOT IN (SELECT id FROM content)",
-        "SELECT 1 FROM edge WHERE from_kind = 2 AND from_id NOT IN (SELECT id FROM snapshot_name)",
-        "SELECT 1 FROM edge WHERE from_kind = 3 AND from_id NOT IN (SELECT id FROM image)",
-        "SELECT 1 FROM released AS r JOIN blob AS b ON r.kind = 1 AND r.key = b.digest",
-    ] {
-        assert!(!loose(sql), "{sql}");
-    }
-}
-
 /// Takes from the model what the sweep removed, all of which must be out of reach.
 fn follow(database: &Database, model: &mut Model, now: u32) {
     let (found, reachable) = (found(database), model.reachable(now));
@@ -563,7 +543,7 @@ proptest! {
             }
             prop_assert_eq!(found(&f.database), model.all(), "after {:?}", op);
         }
-        check_bytes(&f.database);
+        f.database.check().unwrap();
     }
 }
 
