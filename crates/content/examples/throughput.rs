@@ -1,7 +1,7 @@
 //! How much the store costs over what has to be done anyway: writing the bytes and hashing them.
 //!
 //! `cargo run --release -p gantry-content --example throughput [directory]`. Each line is the median of rounds in which all take
-//! turns. With `--features` of the tests or in a debug build the figures mean nothing.
+//! turns. In a debug build the figures mean nothing.
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -1,9 +1,9 @@
-//! Places at which a test can have the process killed, in builds with the feature `failpoints` only.
+//! Places at which a test can have the process killed, in builds with debug assertions only.
 //!
 //! `GANTRY_CONTENT_KILL=<name>` sends SIGKILL to the process when it comes to that place.
 
 /// Dies here if a test asked for it.
-#[cfg(feature = "failpoints")]
+#[cfg(debug_assertions)]
 pub(crate) fn hit(name: &str) {
     use std::sync::OnceLock;
 
@@ -15,6 +15,6 @@ pub(crate) fn hit(name: &str) {
 }
 
 /// Dies here if a test asked for it, which it cannot in this build.
-#[cfg(not(feature = "failpoints"))]
+#[cfg(not(debug_assertions))]
 #[inline]
 pub(crate) fn hit(_name: &str) {}

@@ -31,7 +31,6 @@ mod layout;
 mod lock;
 mod options;
 mod store;
-#[cfg(any(test, feature = "testsuite"))]
 pub mod testsuite;
 
 pub use blob::{Blob, BlobInfo};
