@@ -24,3 +24,43 @@ pub fn labels(text: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    /// Pieces of labels that mean something, and some that break them.
+    fn piece() -> impl Strategy<Value = String> {
+        let known = [
+            "containerd.io/gc.",
+            "root",
+            "expire",
+            "ref.content",
+            "ref.image",
+            "ref.snapshot.",
+            "bref.content",
+            "cond.snapshot",
+            "cond.value-usedat",
+            "usedat<",
+            "usedat>",
+            "1h",
+            "2026-01-02T03:04:05Z",
+            "|",
+            ",",
+            "=",
+            ".",
+            "/",
+            "\n",
+            "snapshots/",
+            "content",
+        ];
+        prop_oneof![8 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => ".{0,5}"]
+    }
+
+    proptest! {
+        #[test]
+        fn labels_of_any_kind_are_read(pieces in prop::collection::vec(piece(), 0..20)) {
+            super::labels(&pieces.concat());
+        }
+    }
+}
