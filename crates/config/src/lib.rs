@@ -14,6 +14,8 @@ mod document;
 mod dump;
 mod duration;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod hosts;
 mod load;
 mod reference;

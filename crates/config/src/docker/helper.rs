@@ -52,6 +52,15 @@ impl Helper {
     /// # Errors
     /// [`Error::Helper`]: it does not start, takes too long, fails, or answers something else. What it wrote is never quoted.
     pub fn get(&self, timeout: Duration) -> Result<Option<DockerCredential>, Error> {
+        self.get_with(timeout, |_| {})
+    }
+
+    /// The same with a command that `prepare` changes.
+    pub(super) fn get_with(
+        &self,
+        timeout: Duration,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Option<DockerCredential>, Error> {
         if self.program.contains(['/', '\0']) {
             return Err(self.failed("its name has a slash"));
         }
@@ -63,6 +72,7 @@ impl Helper {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0);
+        prepare(&mut command);
         let child = command.spawn().map_err(|error| self.failed(format!("it cannot be started: {error}")))?;
         let mut child = Running(child);
         let output = self.converse(&mut child.0, deadline)?;

@@ -2,6 +2,8 @@
 
 mod file;
 mod helper;
+#[cfg(test)]
+mod tests;
 
 pub use file::{DockerConfig, Source};
 pub use helper::Helper;

@@ -1,8 +1,12 @@
 //! Registries' hosts: `certs.d` trees with `hosts.toml`, or with Docker's certificates (containerd 2.4, docs/hosts.md).
 
 mod parse;
+#[cfg(test)]
+mod tests;
 mod tree;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::parse::HostsFile;
 pub use tree::HostTree;
 
 use std::collections::BTreeMap;
