@@ -80,7 +80,7 @@ pub struct ApplyTarget {
 /// [`prepare`](Self::prepare) of a driver that copies, and [`collect`](Self::collect).
 pub trait Driver: Send + Sync {
     /// The name that snapshots are asked for by: `overlayfs`, `native`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// What it can do beyond the contract.
     fn capabilities(&self) -> Capabilities;

@@ -27,6 +27,8 @@
 mod contract;
 mod driver;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod local;
 mod mapping;
 mod native;

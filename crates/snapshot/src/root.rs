@@ -37,7 +37,8 @@ impl Entry {
             Some(_) => return None,
         };
         // Only what we write ourselves: no sign, no leading zero.
-        let number = digits.parse::<u64>().ok().filter(|number| number.to_string() == digits)?;
+        let ours = digits == "0" || digits.bytes().next().is_some_and(|first| (b'1'..=b'9').contains(&first));
+        let number = digits.parse::<u64>().ok().filter(|_| ours)?;
         Some(make(SnapshotNumber(number)))
     }
 
@@ -287,7 +288,9 @@ mod tests {
         check("7", Some(Entry::Snapshot(seven)));
         check("new-7", Some(Entry::New(seven)));
         check("trash-7", Some(Entry::Trash(seven)));
-        for other in ["", "07", "+7", "-7", "new-", "new-07", "old-7", "7.bak", "99999999999999999999"] {
+        for other in
+            ["", "0x1", "00", "07", "+7", "-7", "new-", "new-07", "old-7", "7.bak", "99999999999999999999"]
+        {
             check(other, None);
         }
         assert_eq!(Entry::parse(b"\xff"), None);
