@@ -1,0 +1,6 @@
+//! `hosts.toml`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &str| {
+    gantry_config::fuzzing::hosts(text);
+});
