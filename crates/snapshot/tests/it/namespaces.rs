@@ -65,3 +65,52 @@ fn overlayfs_on_tmpfs_is_fine() {
         unmount(dir.path(), UnmountFlags::DETACH).unwrap();
     });
 }
+
+/// Says to this program that it runs in a user namespace.
+const INSIDE: &str = "GANTRY_TEST_INSIDE";
+
+#[test]
+fn in_a_user_namespace_attributes_are_the_users() {
+    require!(Need::Root, Need::Program("unshare"));
+    if std::env::var_os(INSIDE).is_some() {
+        return inside_a_user_namespace();
+    }
+    let output = std::process::Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "namespaces::in_a_user_namespace_attributes_are_the_users", "--nocapture"])
+        .env(INSIDE, "yes")
+        .output()
+        .unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+fn inside_a_user_namespace() {
+    let dir = tempfile::tempdir().unwrap();
+    let driver = Overlayfs::open(&dir.path().join("overlayfs"), Options::default()).unwrap();
+    let left = fs::read_dir(driver.root()).unwrap().count();
+    assert_eq!(left, 0, "what was tried is gone");
+    assert!(!driver.capabilities().remap_ids);
+    let (one, two) = (SnapshotNumber(1), SnapshotNumber(2));
+    driver.prepare(one, &[], &ACTIVE).unwrap();
+    fs::write(driver.root().join("1/fs/file"), "below").unwrap();
+    fs::create_dir_all(driver.root().join("1/fs/dir/dir")).unwrap();
+    driver.prepare(two, &[one], &ACTIVE).unwrap();
+    let mounts = driver.mounts(two, &[one], &ACTIVE).unwrap();
+    assert!(mounts[0].options.contains(&"userxattr".to_owned()), "{mounts:?}");
+    let mounted = gantry_snapshot::testsuite::Mounted::new(&mounts, &dir.path().join("merged"));
+    assert_eq!(fs::read_to_string(mounted.path().join("file")).unwrap(), "below");
+    fs::remove_dir_all(mounted.path().join("dir")).unwrap();
+    fs::create_dir(mounted.path().join("dir")).unwrap();
+    drop(mounted);
+    let opaque = rustix::fs::getxattr(driver.root().join("2/fs/dir"), "user.overlay.opaque", &mut [0; 8]);
+    assert_eq!(opaque, Ok(1), "an opaque directory");
+    let format = driver.layers(two, &[one]).unwrap().format;
+    assert_eq!(format, gantry_snapshot::Format::Overlay { user_xattr: true });
+    driver.remove(&[one, two]).unwrap();
+    // overlayfs leaves a directory of mode 0 in the one that it works in.
+    while driver.collect().unwrap() > 0 {}
+    assert_eq!(fs::read_dir(driver.root()).unwrap().count(), 0);
+}
