@@ -101,3 +101,53 @@ impl Table for MemoryTable {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use gantry_types::Labels;
+
+    use super::*;
+    use crate::{Kind, Usage};
+
+    fn record(number: u64, parent: Option<&str>) -> Record {
+        Record {
+            number: SnapshotNumber(number),
+            kind: Kind::Committed,
+            parent: parent.map(str::to_owned),
+            labels: Labels::new(),
+            created: SystemTime::UNIX_EPOCH,
+            updated: SystemTime::UNIX_EPOCH,
+            usage: Usage::default(),
+        }
+    }
+
+    #[test]
+    fn a_change_that_fails_half_way_did_not_happen() {
+        let records = MemoryRecords::new();
+        records
+            .write(&mut |table| {
+                table.put("below", &record(1, None))?;
+                table.put("above", &record(2, Some("below")))
+            })
+            .unwrap();
+        let result = records.write(&mut |table| {
+            table.delete("above")?;
+            table.put("other", &record(3, Some("above")))?;
+            table.put("below", &record(4, None))?;
+            Err(Error::not_found("something"))
+        });
+        assert!(result.is_err());
+        records
+            .read(&mut |table| {
+                assert_eq!(table.get("above")?, Some(record(2, Some("below"))));
+                assert_eq!(table.get("below")?, Some(record(1, None)));
+                assert_eq!(table.get("other")?, None);
+                assert!(table.has_children("below")? && !table.has_children("above")?);
+                assert_eq!(table.highest()?, Some(SnapshotNumber(2)));
+                Ok(())
+            })
+            .unwrap();
+    }
+}
