@@ -15,7 +15,7 @@ use fuser::{
 use rustix::io::Errno;
 
 use super::bytes::Bytes;
-use super::mount::guard;
+use super::mount::Shared;
 use super::tree::{Attributes, Body, ROOT, Tree};
 
 /// How long the kernel may believe what it was told. Nobody else changes anything.
@@ -27,13 +27,13 @@ type Listing = Vec<(u64, FileType, OsString)>;
 /// Answers for one mount.
 #[derive(Debug)]
 pub(super) struct Server {
-    tree: Arc<Mutex<Tree>>,
+    shared: Arc<Shared>,
     listings: Mutex<(u64, HashMap<u64, Listing>)>,
 }
 
 impl Server {
-    pub(super) fn new(tree: Arc<Mutex<Tree>>) -> Self {
-        Self { tree, listings: Mutex::default() }
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, listings: Mutex::default() }
     }
 
     fn create(
@@ -44,13 +44,13 @@ impl Server {
         body: Body,
     ) -> Result<FileAttr, fuser::Errno> {
         let attributes = Attributes::new(mode & 0o7777, request.uid(), request.gid());
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let number = tree.create(parent.0, name, attributes, body).map_err(errno)?;
         attr(&tree, number)
     }
 
     fn list(&self, directory: u64) -> Result<Listing, fuser::Errno> {
-        let tree = guard(&self.tree);
+        let tree = self.shared.tree();
         let mut listing =
             vec![(directory, FileType::Directory, ".".into()), (ROOT, FileType::Directory, "..".into())];
         for (name, number) in tree.entries(directory).map_err(errno)? {
@@ -141,12 +141,12 @@ fn time(time: TimeOrNow) -> SystemTime {
 
 impl Filesystem for Server {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let tree = guard(&self.tree);
+        let tree = self.shared.tree();
         entry(tree.lookup(parent.0, name).map_err(errno).and_then(|number| attr(&tree, number)), reply);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match attr(&guard(&self.tree), ino.0) {
+        match attr(&self.shared.tree(), ino.0) {
             Ok(attr) => reply.attr(&TTL, &attr),
             Err(error) => reply.error(error),
         }
@@ -170,7 +170,7 @@ impl Filesystem for Server {
         _: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let mut change = || -> Result<(), Errno> {
             if let Some(size) = size {
                 tree.bytes_mut(ino.0)?.resize(size);
@@ -192,7 +192,7 @@ impl Filesystem for Server {
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        match guard(&self.tree).node(ino.0).map(|node| &node.body) {
+        match self.shared.tree().node(ino.0).map(|node| &node.body) {
             Ok(Body::Link(target)) => reply.data(target),
             Ok(_) => reply.error(fuser::Errno::EINVAL),
             Err(error) => reply.error(errno(error)),
@@ -233,11 +233,11 @@ impl Filesystem for Server {
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(guard(&self.tree).unlink(parent.0, name), reply);
+        done(self.shared.tree().unlink(parent.0, name), reply);
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        done(guard(&self.tree).rmdir(parent.0, name), reply);
+        done(self.shared.tree().rmdir(parent.0, name), reply);
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
@@ -256,7 +256,7 @@ impl Filesystem for Server {
         reply: ReplyEmpty,
     ) {
         let (from, to) = ((parent.0, name), (newparent.0, newname));
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let result = if flags.contains(RenameFlags::RENAME_EXCHANGE) {
             tree.exchange(from, to)
         } else {
@@ -269,7 +269,7 @@ impl Filesystem for Server {
     }
 
     fn link(&self, _: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let linked = tree.link(ino.0, newparent.0, newname).map_err(errno);
         entry(linked.and_then(|()| attr(&tree, ino.0)), reply);
     }
@@ -307,7 +307,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        match guard(&self.tree).bytes(ino.0) {
+        match self.shared.tree().bytes(ino.0) {
             Ok(bytes) => reply.data(&bytes.read(offset, size as usize)),
             Err(error) => reply.error(errno(error)),
         }
@@ -325,7 +325,7 @@ impl Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match guard(&self.tree).bytes_mut(ino.0) {
+        match self.shared.tree().bytes_mut(ino.0) {
             Ok(bytes) => {
                 bytes.write(offset, data);
                 reply.written(u32::try_from(data.len()).unwrap_or(u32::MAX));
@@ -339,11 +339,11 @@ impl Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        done(guard(&self.tree).sync(ino.0), reply);
+        done(self.shared.sync(ino.0), reply);
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        done(guard(&self.tree).sync(ino.0), reply);
+        done(self.shared.sync(ino.0), reply);
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -392,7 +392,7 @@ impl Filesystem for Server {
     ) {
         const CREATE: i32 = 1;
         const REPLACE: i32 = 2;
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let set = |tree: &mut Tree| -> Result<(), Errno> {
             let xattrs = &mut tree.node_mut(ino.0)?.attributes.xattrs;
             match (flags, xattrs.contains_key(name)) {
@@ -407,14 +407,14 @@ impl Filesystem for Server {
     }
 
     fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let tree = guard(&self.tree);
+        let tree = self.shared.tree();
         let value =
             tree.node(ino.0).and_then(|node| node.attributes.xattrs.get(name).cloned().ok_or(Errno::NODATA));
         xattr(value, size, reply);
     }
 
     fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        let tree = guard(&self.tree);
+        let tree = self.shared.tree();
         let names = tree.node(ino.0).map(|node| {
             let names = node.attributes.xattrs.keys();
             names.flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect()
@@ -423,7 +423,7 @@ impl Filesystem for Server {
     }
 
     fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let node = tree.node_mut(ino.0);
         let removed = node.and_then(|node| node.attributes.xattrs.remove(name).ok_or(Errno::NODATA));
         done(removed.map(drop), reply);
@@ -442,7 +442,7 @@ impl Filesystem for Server {
         const KEEP_SIZE: i32 = 1;
         const PUNCH_HOLE: i32 = 2;
         const ZERO_RANGE: i32 = 16;
-        let mut tree = guard(&self.tree);
+        let mut tree = self.shared.tree();
         let allocate = |tree: &mut Tree| -> Result<(), Errno> {
             if mode & !(KEEP_SIZE | PUNCH_HOLE | ZERO_RANGE) != 0 {
                 return Err(Errno::OPNOTSUPP);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
+use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, UnmountFlags};
 
 use super::fuse::Server;
@@ -41,11 +42,66 @@ impl Image {
     }
 }
 
+/// Pictures of a disk at its syncs.
+#[derive(Debug)]
+struct Recorder {
+    pictures: Vec<Image>,
+    limit: usize,
+    /// One of so many syncs is taken.
+    stride: usize,
+    seen: usize,
+}
+
+/// What a disk shares with who answers for it.
+#[derive(Debug)]
+pub(super) struct Shared {
+    tree: Mutex<Tree>,
+    recorder: Mutex<Option<Recorder>>,
+}
+
+impl Shared {
+    pub(super) fn new(tree: Tree) -> Arc<Self> {
+        Arc::new(Self { tree: Mutex::new(tree), recorder: Mutex::new(None) })
+    }
+
+    pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
+        guard(&self.tree)
+    }
+
+    /// Syncs a file or a directory.
+    pub(super) fn sync(&self, number: u64) -> Result<(), Errno> {
+        let mut tree = guard(&self.tree);
+        if let Some(recorder) = &mut *guard(&self.recorder) {
+            recorder.take(&tree);
+        }
+        tree.sync(number)
+    }
+}
+
+impl Recorder {
+    fn take(&mut self, tree: &Tree) {
+        self.seen += 1;
+        if self.seen % self.stride != 0 {
+            return;
+        }
+        if self.pictures.len() >= self.limit {
+            // Every second one goes, and the next come half as often.
+            let mut keep = false;
+            self.pictures.retain(|_| {
+                keep = !keep;
+                keep
+            });
+            self.stride *= 2;
+        }
+        self.pictures.push(Image(tree.clone()));
+    }
+}
+
 /// A mounted disk in a temporary directory.
 #[derive(Debug)]
 pub struct Disk {
     directory: tempfile::TempDir,
-    tree: Arc<Mutex<Tree>>,
+    shared: Arc<Shared>,
     session: Option<BackgroundSession>,
 }
 
@@ -64,7 +120,7 @@ impl Disk {
     /// When the kernel refuses.
     pub fn of(image: Image) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let mut disk = Self { directory, tree: Arc::new(Mutex::new(image.0)), session: None };
+        let mut disk = Self { directory, shared: Shared::new(image.0), session: None };
         disk.mount();
         disk
     }
@@ -76,7 +132,22 @@ impl Disk {
 
     /// A picture of it, for a cut at this moment that nobody sees but who mounts the picture.
     pub fn image(&self) -> Image {
-        Image(guard(&self.tree).clone())
+        Image(self.shared.tree().clone())
+    }
+
+    /// Takes a picture before every sync from now on, for [`Disk::recorded`]; fewer, and evenly, when they come to be more than
+    /// `limit`. A cut ends it.
+    pub fn record(&self, limit: usize) {
+        let recorder = Recorder { pictures: Vec::new(), limit: limit.max(2), stride: 1, seen: 0 };
+        *guard(&self.shared.recorder) = Some(recorder);
+    }
+
+    /// The pictures that [`Disk::record`] asked for, in order, and the last one of now.
+    pub fn recorded(&self) -> Vec<Image> {
+        let recorder = guard(&self.shared.recorder).take();
+        let mut pictures = recorder.map_or_else(Vec::new, |recorder| recorder.pictures);
+        pictures.push(self.image());
+        pictures
     }
 
     /// Cuts the power and starts again. What was open gives errors from now on.
@@ -87,7 +158,7 @@ impl Disk {
         self.unmount();
         let left = self.image().after_cut(keep);
         // The old mount may still hold the old tree.
-        self.tree = Arc::new(Mutex::new(left.0));
+        self.shared = Shared::new(left.0);
         self.mount();
     }
 
@@ -100,7 +171,7 @@ impl Disk {
             MountOption::Suid,
         ];
         config.acl = SessionACL::All;
-        let server = Server::new(Arc::clone(&self.tree));
+        let server = Server::new(Arc::clone(&self.shared));
         let session =
             Session::new(server, self.directory.path(), &config).expect("a mount (root, /dev/fuse)");
         self.session = Some(session.spawn().expect("a thread"));
@@ -122,7 +193,7 @@ impl Drop for Disk {
     }
 }
 
-/// Every operation leaves the tree whole.
-pub(super) fn guard(tree: &Mutex<Tree>) -> MutexGuard<'_, Tree> {
-    tree.lock().unwrap_or_else(PoisonError::into_inner)
+/// Every operation leaves what is locked whole.
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -303,6 +303,62 @@ print(db.execute('select count(*) from t').fetchone()[0])
 }
 
 #[test]
+fn pictures_are_taken_before_each_sync_and_thin_out() {
+    require!(NEEDS[0], NEEDS[1]);
+    isolated(|| {
+        let disk = Disk::new(Names::Journal);
+        disk.record(10);
+        for index in 0..100 {
+            let path = disk.path().join(format!("{index:03}"));
+            fs::write(&path, "x").unwrap();
+            sync(&path);
+        }
+        let pictures = disk.recorded();
+        assert!((6..=11).contains(&pictures.len()), "{}", pictures.len());
+        let counts: Vec<_> = pictures
+            .iter()
+            .map(|picture| names(Disk::of(picture.after_cut(Keep::Synced)).path()).len())
+            .collect();
+        assert!(counts.is_sorted() && counts[0] < 30 && counts.last() == Some(&100), "{counts:?}");
+    });
+}
+
+/// Snapshots stand on it as well: whiteouts, opaque directories, owners.
+#[test]
+fn overlay_stands_on_it() {
+    require!(NEEDS[0], NEEDS[1]);
+    isolated(|| {
+        let mut disk = Disk::new(Names::Journal);
+        let root = disk.path().to_owned();
+        for dir in ["lower/dir", "upper", "work", "merged"] {
+            fs::create_dir_all(root.join(dir)).unwrap();
+        }
+        for file in ["lower/gone", "lower/dir/changed"] {
+            fs::write(root.join(file), "lower").unwrap();
+        }
+        let options = format!("lowerdir={0}/lower,upperdir={0}/upper,workdir={0}/work", root.display());
+        let merged = root.join("merged");
+        let mounted =
+            Command::new("mount").args(["-t", "overlay", "-o", &options, "overlay"]).arg(&merged).status();
+        assert!(mounted.unwrap().success());
+        fs::remove_file(merged.join("gone")).unwrap();
+        fs::write(merged.join("dir/changed"), "upper").unwrap();
+        std::os::unix::fs::chown(merged.join("dir/changed"), Some(1_000), Some(1_001)).unwrap();
+        assert_eq!(names(&merged), ["dir"]);
+        rustix::mount::unmount(&merged, rustix::mount::UnmountFlags::empty()).unwrap();
+        for path in ["upper/dir/changed", "upper/dir", "upper"] {
+            sync(&root.join(path));
+        }
+        disk.cut(Keep::Synced);
+        let whiteout = fs::metadata(root.join("upper/gone")).unwrap();
+        assert_eq!((whiteout.mode() & 0o170_000, whiteout.rdev()), (0o020_000, 0));
+        let changed = fs::metadata(root.join("upper/dir/changed")).unwrap();
+        assert_eq!((changed.uid(), changed.gid()), (1_000, 1_001));
+        assert_eq!(fs::read(root.join("upper/dir/changed")).unwrap(), b"upper");
+    });
+}
+
+#[test]
 fn nothing_is_left_of_a_disk() {
     require!(NEEDS[0], NEEDS[1]);
     isolated(|| {
