@@ -18,17 +18,25 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod archive;
+mod attributes;
 mod compress;
+mod copy;
 mod diff;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod inflate;
 mod limits;
+mod lowers;
 mod rebase;
+mod remove;
 
 pub use apply::{
     Applied, ApplyOptions, DeferredLink, Devices, IdMap, IdRange, Implied, RootEntry, Target, Whiteouts,
     Xattrs, apply,
 };
+pub use archive::{Archive, Entry, EntryKind, Part, Time};
 pub use compress::{Compressor, Level};
 pub use diff::{DiffOptions, DiffSummary, diff, diff_overlay};
 pub use error::Error;

@@ -1,9 +1,18 @@
 //! Applying an archive to a directory.
 
+mod entry;
+mod file;
+pub(crate) mod name;
+mod owner;
+mod record;
+pub(crate) mod tree;
+mod whiteout;
+
 use std::io::Read;
 use std::os::fd::BorrowedFd;
 
-use crate::{Error, Limits};
+use crate::{Archive, Error, Limits, attributes, rebase};
+use entry::Applier;
 
 /// How what a layer removes is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -174,6 +183,21 @@ pub struct Applied {
 /// # Privilege
 /// Owners, devices and `trusted.overlay.opaque` need root (or `CAP_SYS_ADMIN` for the last).
 pub fn apply(source: &mut dyn Read, target: &Target<'_>, options: &ApplyOptions) -> Result<Applied, Error> {
-    let _ = (source, target, options);
-    Ok(Applied::default())
+    let mut archive = Archive::new(source, &options.limits);
+    let mut applier = Applier::new(target, options)?;
+    while let Some(entry) = archive.next_entry()? {
+        applier.apply(&entry, &mut archive)?;
+    }
+    archive.drain()?;
+    let mut applied = applier.finish()?;
+    applied.archive_bytes = archive.offset();
+    if !target.lower.is_empty() {
+        rebase(target.root, target.lower, &applied.implied)?;
+        applied.implied = Implied::default();
+    }
+    if options.sync {
+        let failed = |errno| Error::system("syncfs", b".", errno);
+        rustix::fs::syncfs(attributes::reopen_dir(target.root).map_err(failed)?).map_err(failed)?;
+    }
+    Ok(applied)
 }

@@ -1,0 +1,9 @@
+//! Layers through the public interface: forged archives, hostile ones, and the tools that others use.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod apply;
+mod diff;
+mod forge;
+mod hostile;
+mod place;
+mod rebase;
