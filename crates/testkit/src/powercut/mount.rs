@@ -81,7 +81,7 @@ impl Shared {
 impl Recorder {
     fn take(&mut self, tree: &Tree) {
         self.seen += 1;
-        if self.seen % self.stride != 0 {
+        if !self.seen.is_multiple_of(self.stride) {
             return;
         }
         if self.pictures.len() >= self.limit {
