@@ -212,16 +212,16 @@ section! {
 section! {
     /// How images are pulled and pushed.
     Pull {
-        /// The most blobs of one image that are fetched at the same time; 0 for all of them.
+        /// The most layers that are fetched at the same time, in all pulls together; each needs a few MiB. 0 for six.
         max_concurrent_downloads: u32 = 0,
         /// The most blobs of one image that are pushed at the same time.
         max_concurrent_uploads: u32 = 3,
         /// The most layers that are unpacked at the same time; 0 for as many as there are processors.
         max_concurrent_unpacks: u32 = 0,
         /// The size from which a blob is fetched in parts; 0 for never.
-        ranges_from: Size = Size(64 << 20),
+        ranges_from: Size = Size(256 << 20),
         /// The size of a part.
-        range_size: Size = Size(8 << 20),
+        range_size: Size = Size(4 << 20),
         /// The most parts of one blob that are fetched at the same time.
         ranges: u32 = 4,
     }

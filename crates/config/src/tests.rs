@@ -275,5 +275,10 @@ fn documentation_is_that_of_the_keys() {
     if std::env::var_os("GANTRY_UPDATE_DOCS").is_some() {
         fs::write(&path, &expect).unwrap();
     }
-    assert_eq!(fs::read_to_string(&path).unwrap(), expect, "run this test with GANTRY_UPDATE_DOCS=1");
+    let found = fs::read_to_string(&path).unwrap();
+    let differs = found.lines().zip(expect.lines()).find(|(found, expect)| found != expect);
+    assert!(
+        found == expect,
+        "run this test with GANTRY_UPDATE_DOCS=1; the first line that differs: {differs:?}"
+    );
 }

@@ -31,7 +31,7 @@ pub struct HostTree {
 #[derive(Debug)]
 struct Remembered {
     hosts: Arc<RegistryHosts>,
-    seen: Seen,
+    seen: Arc<Seen>,
 }
 
 /// What a file looked like; `None` for one that was not there.
@@ -92,13 +92,16 @@ impl HostTree {
     /// # Errors
     /// [`Error`]: a file cannot be read, or says what it cannot.
     pub fn hosts(&self, registry: &str) -> Result<Arc<RegistryHosts>, Error> {
-        let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = remembered.get(registry).filter(|known| known.seen.is_current()) {
-            return Ok(Arc::clone(&known.hosts));
+        let remembered = || self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nobody waits for another's disk.
+        let known =
+            remembered().get(registry).map(|known| (Arc::clone(&known.hosts), Arc::clone(&known.seen)));
+        if let Some((hosts, _)) = known.filter(|(_, seen)| seen.is_current()) {
+            return Ok(hosts);
         }
-        remembered.remove(registry);
         let mut seen = Seen::default();
         let hosts = Arc::new(self.find(registry, &mut seen)?);
+        let (mut remembered, seen) = (remembered(), Arc::new(seen));
         if remembered.len() >= MAX_REMEMBERED {
             remembered.clear();
         }

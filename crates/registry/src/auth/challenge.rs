@@ -104,7 +104,19 @@ fn token68(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_within_bounds(text in "([ ,=\\\\\"a-cB]|realm=\"|é){0,60}") {
+            for challenge in parse(&text) {
+                prop_assert!(!challenge.scheme.is_empty());
+                prop_assert!(challenge.parameters.iter().all(|(name, value)| !name.is_empty() && value.len() <= text.len()));
+            }
+        }
+    }
 
     #[test]
     fn challenges_are_read_as_registries_write_them() {

@@ -97,26 +97,21 @@ impl Authority {
         refused: Option<&Shown>,
     ) -> Result<Shown, Error> {
         let host = &at.host.host;
-        let demand = at.knowledge.demand(&at.origin);
-        if demand.is_none() {
-            return match self.credential(host).await? {
-                // What was given whole is not asked for.
-                Some(Credential::Header(value)) => {
-                    Ok(Shown { header: Some(sensitive(host, value.expose())?), token: None })
-                }
+        let Some(demand) = at.knowledge.demand(&at.origin) else {
+            // A credential may cost a program's run: it is not looked for before anybody asks.
+            return match self.known.lock().await.get(host) {
+                Some(Some(Credential::Header(value))) => whole(host, value),
                 _ => Ok(Shown::default()),
             };
-        }
+        };
         let credential = self.credential(host).await?;
         match (demand, credential) {
-            (_, Some(Credential::Header(value))) => {
-                Ok(Shown { header: Some(sensitive(host, value.expose())?), token: None })
-            }
-            (Some(Demand::Basic), Some(Credential::User { username, secret })) => {
+            (_, Some(Credential::Header(value))) => whole(host, &value),
+            (Demand::Basic, Some(Credential::User { username, secret })) => {
                 Ok(Shown { header: Some(basic(host, &username, &secret)?), token: None })
             }
             (_, Some(Credential::RegistryToken(token))) => bearer(host, token),
-            (Some(Demand::Bearer { realm, service }), credential) => {
+            (Demand::Bearer { realm, service }, credential) => {
                 let key = TokenKey { realm, service, scopes: self.scopes(&at.origin, scope), credential };
                 let refused = refused.and_then(|shown| shown.token.as_ref());
                 let token =
@@ -128,7 +123,21 @@ impl Authority {
     }
 
     /// Takes in what an answer of 401 asks for; whether that is something to try.
-    pub(crate) fn learn(&self, at: &Place<'_>, headers: &HeaderMap, shown: &Shown) -> bool {
+    pub(crate) async fn learn(
+        &self,
+        at: &Place<'_>,
+        headers: &HeaderMap,
+        shown: &Shown,
+    ) -> Result<bool, Error> {
+        if self.learn_demand(at, headers, shown) {
+            return Ok(true);
+        }
+        // A header that was given whole fits whatever is asked for.
+        let is_whole = matches!(self.credential(&at.host.host).await?, Some(Credential::Header(_)));
+        Ok(is_whole && shown.header.is_none())
+    }
+
+    fn learn_demand(&self, at: &Place<'_>, headers: &HeaderMap, shown: &Shown) -> bool {
         let challenges = challenges(headers);
         let Some((demand, scope)) = demanded(&challenges) else { return false };
         let is_new = at.knowledge.demand(&at.origin).as_ref() != Some(&demand);
@@ -157,6 +166,10 @@ fn demanded(challenges: &[Challenge]) -> Option<(Demand, Scope)> {
     }
     let is_basic = challenges.iter().any(|challenge| challenge.scheme == "basic");
     is_basic.then(|| (Demand::Basic, Scope::default()))
+}
+
+fn whole(host: &str, value: &Secret) -> Result<Shown, Error> {
+    Ok(Shown { header: Some(sensitive(host, value.expose())?), token: None })
 }
 
 fn bearer(host: &str, token: Secret) -> Result<Shown, Error> {

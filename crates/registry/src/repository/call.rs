@@ -191,7 +191,7 @@ impl Repository {
             return Ok(false);
         }
         let place = self.auth_place(host, origin);
-        if !self.shared.authority.learn(&place, &answer.head.headers, shown) {
+        if !self.shared.authority.learn(&place, &answer.head.headers, shown).await? {
             return Ok(false);
         }
         let next = self.shared.authority.show(&place, call.scope, Some(shown)).await?;

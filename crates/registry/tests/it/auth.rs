@@ -227,6 +227,53 @@ async fn registry_tokens_and_headers_are_sent_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_header_is_shown_even_to_those_who_do_not_say_what_they_want() {
+    let (bytes, descriptor) = manifest(&[]);
+    let server = Server::new(move |seen: Seen| match seen.header("authorization") {
+        Some("Custom x") => good(&bytes, &descriptor),
+        _ => status(401),
+    })
+    .await;
+    let credentials = Arc::new(Only(server.host(), Credential::Header(Secret::new("Custom x"))));
+    let repository = at(&client(), vec![plain(server.host())], credentials);
+    repository.resolve(&tag()).await.unwrap();
+    repository.resolve(&tag()).await.unwrap();
+    assert_eq!(server.seen().len(), 3);
+}
+
+/// Looking for a credential may start a program.
+#[tokio::test]
+async fn credentials_are_looked_for_once_and_only_when_they_are_asked_for() {
+    struct Counting(AtomicUsize);
+    impl Credentials for Counting {
+        fn get<'a>(
+            &'a self,
+            _host: &'a str,
+        ) -> gantry_registry::BoxFuture<'a, Result<Option<Credential>, Error>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            let credential = Credential::User { username: "anna".into(), secret: Secret::new("hunter2") };
+            Box::pin(std::future::ready(Ok(Some(credential))))
+        }
+    }
+    let counting = Arc::new(Counting(AtomicUsize::new(0)));
+    let (bytes, descriptor) = manifest(&[]);
+    let (sent, expect) = (bytes.clone(), descriptor.clone());
+    let open = Server::new(move |_| good(&sent, &expect)).await;
+    let repository = at(&client(), vec![plain(open.host())], Arc::clone(&counting) as Arc<dyn Credentials>);
+    repository.resolve(&tag()).await.unwrap();
+    assert_eq!(counting.0.load(Ordering::SeqCst), 0);
+    let closed = Server::new(move |seen: Seen| match seen.header("authorization") {
+        Some(BASIC) => good(&bytes, &descriptor),
+        _ => status(401).with("www-authenticate", "Basic realm=x"),
+    })
+    .await;
+    let repository = at(&client(), vec![plain(closed.host())], Arc::clone(&counting) as Arc<dyn Credentials>);
+    repository.resolve(&tag()).await.unwrap();
+    repository.resolve(&tag()).await.unwrap();
+    assert_eq!(counting.0.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_push_asks_for_more_and_a_mount_for_what_it_mounts_from() {
     let tokens = Server::new(|_| token("token")).await;
     let realm = format!("http://{}", tokens.host());
