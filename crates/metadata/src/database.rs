@@ -107,7 +107,8 @@ impl Shared {
     }
 }
 
-/// The database of one daemon. Clones are the same database; the last one closes it.
+/// The database of one daemon. Clones are the same database; the last one closes it. Hooks must not own one, or it is never
+/// closed.
 #[derive(Clone)]
 pub struct Database {
     handle: Arc<Handle>,

@@ -4,7 +4,7 @@ use gantry_types::{Digest, Labels, Namespace};
 use rusqlite::{Row, params};
 
 use crate::labels::Meaning;
-use crate::node::{Kind, Node};
+use crate::node::Kind;
 use crate::time::Timestamp;
 use crate::{Change, Error, View, row};
 
@@ -175,9 +175,7 @@ pub fn add(
     change
         .prepare("INSERT OR IGNORE INTO lease_resource (lease, kind, driver, key) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![lease, kind.code(), driver, key])?;
-    if let Some(target) = crate::collector::resolve(change, kind, namespace.as_str(), driver, key)? {
-        change.grey_quietly(Node::new(kind, target));
-    }
+    change.grey_name(kind, namespace, driver, key);
     Ok(())
 }
 

@@ -40,7 +40,7 @@ pub fn update(
     Ok(current)
 }
 
-/// The labels of a namespace.
+/// The labels of a namespace. containerd's Get answers with none for a namespace that is not there; that is the door's to say.
 ///
 /// # Errors
 /// NotFound.

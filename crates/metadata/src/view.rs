@@ -4,7 +4,7 @@ use gantry_types::{Labels, Namespace};
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use crate::events::{Envelope, Event};
-use crate::node::Node;
+use crate::node::{Kind, Node};
 use crate::time::Timestamp;
 use crate::{Error, Resource, events, leases, namespaces, time};
 
@@ -88,7 +88,7 @@ impl<'a> View<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     /// What was created or newly referred to since a collection began; none while none runs.
-    pub(crate) grey: Option<Vec<Node>>,
+    pub(crate) grey: Option<Vec<Grey>>,
     /// A namespace joined the shared space: what a running collection has marked is not enough.
     pub(crate) outdated: bool,
     /// The last row of `released` that was committed, and the last of the change that runs.
@@ -101,6 +101,15 @@ pub(crate) struct Ledger {
     pub(crate) events: Vec<Envelope>,
     /// What is done even if the change that runs is refused.
     pub(crate) anyway: Vec<Anyway>,
+}
+
+/// An entry of the grey list.
+#[derive(Debug)]
+pub(crate) enum Grey {
+    /// A record that is new, or has new references.
+    Node(Node),
+    /// A name that a lease got: kind, namespace, driver, key. It need not have a record to keep who refers back to it.
+    Name(Kind, String, String, String),
 }
 
 /// What a refused change still does.
@@ -148,9 +157,17 @@ impl<'a> Change<'a> {
         self.grey_quietly(node);
     }
 
+    /// As [`Self::grey`], for what is no mutation.
     pub(crate) fn grey_quietly(&mut self, node: Node) {
         if let Some(grey) = &mut self.ledger.grey {
-            grey.push(node);
+            grey.push(Grey::Node(node));
+        }
+    }
+
+    /// Tells a running collection that a lease names something.
+    pub(crate) fn grey_name(&mut self, kind: Kind, namespace: &Namespace, driver: &str, key: &str) {
+        if let Some(grey) = &mut self.ledger.grey {
+            grey.push(Grey::Name(kind, namespace.to_string(), driver.to_owned(), key.to_owned()));
         }
     }
 

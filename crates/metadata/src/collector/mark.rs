@@ -1,52 +1,13 @@
 //! The walk along the references.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::params;
 
+use super::marks::{Depth, Marks};
 use crate::node::{Kind, Node};
+use crate::view::Grey;
 use crate::{Error, View, images, namespaces};
-
-/// How far references count from a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Depth {
-    /// A flat lease's: the thing itself, the target of an image, the parents of a snapshot.
-    Flat,
-    /// All that it refers to.
-    Full,
-}
-
-/// What was reached.
-#[derive(Debug, Default)]
-pub(super) struct Marks {
-    kinds: BTreeMap<Kind, HashMap<i64, Depth>>,
-}
-
-impl Marks {
-    pub(super) fn contains(&self, node: Node) -> bool {
-        self.kinds.get(&node.kind).is_some_and(|ids| ids.contains_key(&node.id))
-    }
-
-    pub(super) fn len(&self) -> u64 {
-        self.kinds.values().map(|ids| ids.len() as u64).sum()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = Node> {
-        self.kinds.iter().flat_map(|(kind, ids)| ids.keys().map(|id| Node::new(*kind, *id)))
-    }
-
-    /// Says whether that is news.
-    fn insert(&mut self, node: Node, depth: Depth) -> bool {
-        let ids = self.kinds.entry(node.kind).or_default();
-        match ids.insert(node.id, depth) {
-            Some(before) if before >= depth => {
-                ids.insert(node.id, before);
-                false
-            }
-            _ => true,
-        }
-    }
-}
 
 /// Why something was reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,10 +83,20 @@ impl<'a, 'v> Walk<'a, 'v> {
         )
     }
 
-    /// Walks from `node` again, whatever is known of it: it is new, or its references are.
-    pub(super) fn renew(&mut self, node: Node) {
-        self.marks.insert(node, Depth::Full);
-        self.stack.push((node, Depth::Full));
+    /// Walks on from an entry of the grey list, whatever was known of it before.
+    pub(super) fn renew(&mut self, grey: Grey) -> Result<(), Error> {
+        match grey {
+            Grey::Node(node) => {
+                self.marks.insert(node, Depth::Full);
+                self.stack.push((node, Depth::Full));
+                Ok(())
+            }
+            // Whether the lease is flat does not matter: what is kept too long goes with the next collection.
+            Grey::Name(kind, namespace, driver, key) => {
+                let why = Reason::Root("a lease of now");
+                self.target(kind, &namespace, &driver, &key, Depth::Full, &why)
+            }
+        }
     }
 
     /// Walks until nothing new is reached.
@@ -295,22 +266,4 @@ fn lookup(view: &View<'_>, kind: Kind, space: &str, driver: &str, key: &str) -> 
         Kind::Ingest => "SELECT id FROM ingest WHERE namespace = ?1 AND ref = ?2 AND ?3 = ''",
     };
     view.row(sql, params![space, key, driver], |row| row.get(0))
-}
-
-/// The record that a name in a namespace stands for.
-pub(crate) fn resolve(
-    view: &View<'_>,
-    kind: Kind,
-    namespace: &str,
-    driver: &str,
-    key: &str,
-) -> Result<Option<i64>, Error> {
-    let mut space = namespace;
-    if kind == Kind::Image {
-        let sql = "SELECT 1 FROM namespace WHERE name = ?1 AND shared <> 0";
-        if view.any(sql, [namespace])? {
-            space = images::SHARED;
-        }
-    }
-    lookup(view, kind, space, driver, key)
 }

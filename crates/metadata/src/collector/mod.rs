@@ -3,7 +3,7 @@
 //! ```text
 //!   begin   a change: expired leases go; from here on writers keep the grey list
 //!   mark    on a read snapshot that is later than that: everything from the roots on; the rest are candidates
-//!   sweep   changes of at most 1,000 rows: first from the grey list on, then the candidates that are not reached by now
+//!   sweep   changes of at most 1,000 rows and 5 ms: first from the grey list on, then the candidates that are not reached by now
 //! ```
 //!
 //! Why nothing reachable is lost: what was reachable in the snapshot is marked. A path that came into being later has a record in
@@ -11,6 +11,7 @@
 //! within its own transaction before it removes anything.
 
 mod mark;
+mod marks;
 mod plan;
 mod sweep;
 #[cfg(test)]
@@ -21,14 +22,15 @@ use std::time::{Duration, Instant};
 use crate::time::{self, Timestamp};
 use crate::{Database, Error, View, mounts};
 
-pub(crate) use mark::resolve;
 pub use plan::{Item, Plan, dry_run};
 
-use mark::{Marks, Walk};
+use mark::Walk;
+use marks::Marks;
 use sweep::Sweep;
 
-/// Rows that one change of the sweep removes.
+/// Rows that one change of the sweep removes, and how long it goes on.
 const BATCH: usize = 1000;
+const CHANGE_TIME: Duration = Duration::from_millis(5);
 
 /// How a collection runs.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::mark::{Marks, Reason, Walk};
+use super::mark::{Reason, Walk};
+use super::marks::Marks;
 use super::sweep::{COLLECTED, candidates};
 use crate::node::{Kind, Node};
 use crate::time::{self, Timestamp};

@@ -1,9 +1,11 @@
 //! The removal of what was not reached.
 
 use std::mem;
+use std::time::Instant;
 
-use super::Collected;
-use super::mark::{Marks, Walk};
+use super::mark::Walk;
+use super::marks::Marks;
+use super::{CHANGE_TIME, Collected};
 use crate::node::{Kind, Node};
 use crate::{Change, Error, Event, View, contents, images, ingests, namespaces, row, snapshots};
 
@@ -55,10 +57,11 @@ impl Sweep {
         }
         let grey = change.ledger.grey.as_mut().map(mem::take).unwrap_or_default();
         let mut walk = Walk::new(change, &mut self.marks, self.now)?;
-        grey.into_iter().for_each(|node| walk.renew(node));
+        grey.into_iter().try_for_each(|grey| walk.renew(grey))?;
         walk.run()?;
         let mut removed = 0;
-        while removed < limit {
+        let begun = Instant::now();
+        while removed < limit && begun.elapsed() < CHANGE_TIME {
             let Some(node) = self.candidates.pop() else { return self.end(change) };
             if !self.marks.contains(node) && self.remove(change, node, held)? {
                 removed += 1;

@@ -208,6 +208,20 @@ fn sandbox_and_container_keep_what_their_labels_name() {
 }
 
 #[test]
+fn name_that_a_lease_gets_during_the_sweep_keeps_who_refers_back_to_it() {
+    let f = Fixture::new();
+    f.lease("a", "l", &[]);
+    f.content("a", "x", &[("containerd.io/gc.bref.snapshot.overlayfs", "absent")]);
+    let now = crate::time::to_row(at(2003));
+    let collected = super::begin(&f.database, now).unwrap();
+    let (marks, candidates) = super::mark(&f.database, now).unwrap();
+    f.add("a", "l", Resource::Snapshot { driver: DRIVER.into(), key: "absent".into() });
+    super::step(&f.database, super::Sweep::new(marks, candidates, now, collected)).unwrap();
+    assert_eq!(f.contents("a"), f.digests(&["x"]));
+    assert_eq!(f.collect(2003).removed(), 0);
+}
+
+#[test]
 fn deep_stack_goes_in_one_collection() {
     let f = Fixture::new();
     f.snapshot("a", "s0", None, &[]);
