@@ -143,3 +143,28 @@ fn interrupted_ingest_is_resumed_with_right_bytes_or_none() {
         assert_eq!(offsets, BTreeSet::from([0, 70_000, 140_000, 200_000]));
     });
 }
+
+/// After a failed fdatasync(2) the kernel takes the pages for clean: trying again would succeed, and mean nothing.
+#[test]
+fn blob_that_the_disk_refused_is_durable_only_when_it_is_written_again() {
+    gantry_testkit::require!(NEEDS[0], NEEDS[1]);
+    isolated(|| {
+        let disk = Disk::new(Names::Journal);
+        let store = Store::open(&disk.path().join("content"), boot("before")).unwrap();
+        let first = put(&store, b"first");
+        store.sync_pending().unwrap();
+        disk.break_syncs();
+        let digest = put(&store, b"refused");
+        assert_eq!(store.sync(std::slice::from_ref(&digest)).unwrap_err().kind(), ErrorKind::DataLoss);
+        disk.mend_syncs();
+        assert_eq!(store.sync(std::slice::from_ref(&digest)).unwrap_err().kind(), ErrorKind::DataLoss);
+        store.sync(&[first.clone()]).unwrap();
+        let later = put(&store, b"later");
+        store.sync_pending().unwrap();
+        assert_eq!(put(&store, b"refused"), digest);
+        store.sync(&[digest.clone(), later.clone()]).unwrap();
+        let after = Disk::of(disk.image().after_cut(Keep::Synced));
+        let survey = Survey::of(&after.path().join("content"));
+        assert_eq!(survey.intact, BTreeSet::from([first, digest, later]));
+    });
+}

@@ -1,6 +1,7 @@
 //! The mount, and the cut.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption, Session, SessionACL};
@@ -57,11 +58,12 @@ struct Recorder {
 pub(super) struct Shared {
     tree: Mutex<Tree>,
     recorder: Mutex<Option<Recorder>>,
+    refuses: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(tree: Tree) -> Arc<Self> {
-        Arc::new(Self { tree: Mutex::new(tree), recorder: Mutex::new(None) })
+        Arc::new(Self { tree: Mutex::new(tree), recorder: Mutex::new(None), refuses: AtomicBool::new(false) })
     }
 
     pub(super) fn tree(&self) -> MutexGuard<'_, Tree> {
@@ -70,6 +72,9 @@ impl Shared {
 
     /// Syncs a file or a directory.
     pub(super) fn sync(&self, number: u64) -> Result<(), Errno> {
+        if self.refuses.load(Ordering::SeqCst) {
+            return Err(Errno::IO);
+        }
         let mut tree = guard(&self.tree);
         if let Some(recorder) = &mut *guard(&self.recorder) {
             recorder.take(&tree);
@@ -148,6 +153,16 @@ impl Disk {
         let mut pictures = recorder.map_or_else(Vec::new, |recorder| recorder.pictures);
         pictures.push(self.image());
         pictures
+    }
+
+    /// Makes every sync fail with `EIO` from now on, as of a disk that is broken.
+    pub fn break_syncs(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends what [`Disk::break_syncs`] began.
+    pub fn mend_syncs(&self) {
+        self.shared.refuses.store(false, Ordering::SeqCst);
     }
 
     /// Cuts the power and starts again. What was open gives errors from now on.
