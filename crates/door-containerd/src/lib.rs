@@ -18,6 +18,7 @@ mod images;
 mod into_proto;
 mod introspection;
 mod leases;
+mod mounts;
 mod namespaces;
 mod observe;
 mod request;

@@ -14,6 +14,7 @@ use gantry_proto_containerd::health::health_server::HealthServer;
 use gantry_proto_containerd::images::images_server::ImagesServer;
 use gantry_proto_containerd::introspection::introspection_server::IntrospectionServer;
 use gantry_proto_containerd::leases::leases_server::LeasesServer;
+use gantry_proto_containerd::mounts::mounts_server::MountsServer;
 use gantry_proto_containerd::namespaces::namespaces_server::NamespacesServer;
 use gantry_proto_containerd::snapshots::snapshots_server::SnapshotsServer;
 use gantry_proto_containerd::streaming::streaming_server::StreamingServer;
@@ -31,6 +32,7 @@ use crate::health::HealthService;
 use crate::images::ImagesService;
 use crate::introspection::{About, IntrospectionService, Snapshotter};
 use crate::leases::LeasesService;
+use crate::mounts::MountsService;
 use crate::namespaces::NamespacesService;
 use crate::observe::{Observe, Observer};
 use crate::snapshots::SnapshotsService;
@@ -57,6 +59,7 @@ const SERVICES: &[&str] = &[
     "containerd.services.images.v1.Images",
     "containerd.services.introspection.v1.Introspection",
     "containerd.services.leases.v1.Leases",
+    "containerd.services.mounts.v1.Mounts",
     "containerd.services.namespaces.v1.Namespaces",
     "containerd.services.snapshots.v1.Snapshots",
     "containerd.services.streaming.v1.Streaming",
@@ -156,6 +159,7 @@ impl Door {
             .add_service(limited!(ContentServer, ContentService { store: store() }))
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))
+            .add_service(limited!(MountsServer, MountsService))
             .add_service(limited!(DiffServer, DiffService { store: store() }))
             .add_service(limited!(TransferServer, transfer))
             .add_service(limited!(EventsServer, EventsService { store: store(), serving }))

@@ -39,7 +39,7 @@ impl Log {
 }
 
 /// The libraries below us that tell of every frame.
-const TALKATIVE: [&str; 4] = ["h2", "hyper", "rustls", "tower"];
+const TALKATIVE: [&str; 5] = ["h2", "hyper", "rustls", "tonic", "tower"];
 
 fn filter(level: Level) -> Targets {
     let level = match level {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gantry_config::{Config, Durability, Size};
+use gantry_config::{Config, Durability, SharingPolicy, Size};
 use gantry_primitives::access::{DockerCredentials, TreeHosts};
 use gantry_primitives::registry::{self, Anonymous, Credentials, Limits, Proxies, Retry, Timeouts};
-use gantry_primitives::{Access, Durability as Commits, Options, Schedule, Store};
+use gantry_primitives::{Access, Durability as Commits, Options, ProxySnapshotter, Schedule, Store};
 use gantry_types::Namespace;
 
 /// Opens the store, on a thread that may wait for the disk.
@@ -42,8 +42,26 @@ fn options(config: &Config) -> Result<Options> {
     options.shared_namespaces = namespaces(&config.images.shared_namespaces)?;
     options.journal = (config.event_limits.rows, config.event_limits.age);
     options.content.idle_ingest_age = config.content_limits.ingest_idle;
-    let proxies = config.proxy_plugins.iter();
-    options.proxies = proxies.map(|(name, plugin)| (name.clone(), plugin.address.clone())).collect();
+    let proxies = config.proxy_plugins.iter().map(|(name, plugin)| ProxySnapshotter {
+        name: name.clone(),
+        socket: plugin.address.clone(),
+        capabilities: plugin.capabilities.clone(),
+    });
+    options.proxies = proxies.collect();
+    options.default_snapshotter.clone_from(&config.snapshots.default);
+    options.isolated_content = config.content.sharing_policy == SharingPolicy::Isolated;
+    let pull = &config.pull;
+    if pull.max_concurrent_downloads > 0 {
+        options.concurrency.layers = usize::try_from(pull.max_concurrent_downloads).unwrap_or(usize::MAX);
+    }
+    if pull.max_concurrent_unpacks > 0 {
+        options.concurrency.unpacks = usize::try_from(pull.max_concurrent_unpacks).unwrap_or(usize::MAX);
+    }
+    options.ranges_from = Some(pull.ranges_from.0).filter(|from| *from > 0 && pull.ranges > 1);
+    options.ranges = registry::Ranges {
+        chunk_bytes: pull.range_size.0.max(1),
+        parallel: usize::try_from(pull.ranges.max(1)).unwrap_or(1),
+    };
     options.hosts.clone_from(&config.registry.config_path);
     options.registry = registry_options(config);
     options.collection = Schedule {

@@ -34,7 +34,6 @@ const GC: &str = "io.containerd.gc.v1";
 const GRPC: &str = "io.containerd.grpc.v1";
 const LEASE: &str = "io.containerd.lease.v1";
 const METADATA: &str = "io.containerd.metadata.v1";
-const MOUNT: &str = "io.containerd.mount-manager.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const STREAMING: &str = "io.containerd.streaming.v1";
 const TRANSFER: &str = "io.containerd.transfer.v1";
@@ -48,7 +47,6 @@ const FIXED: &[Row] = &[
     (EVENT, "journal", &[METADATA]),
     (GC, "scheduler", &[METADATA]),
     (LEASE, "manager", &[METADATA]),
-    (MOUNT, "gantry", &[METADATA]),
     (STREAMING, "manager", &[]),
     (TRANSFER, "local", &[LEASE, METADATA, DIFFER]),
     (GRPC, "content", &[CONTENT, METADATA]),
@@ -58,7 +56,7 @@ const FIXED: &[Row] = &[
     (GRPC, "images", &[METADATA, GC]),
     (GRPC, "introspection", &[]),
     (GRPC, "leases", &[LEASE]),
-    (GRPC, "mounts", &[MOUNT]),
+    (GRPC, "mounts", &[]),
     (GRPC, "namespaces", &[METADATA]),
     (GRPC, "snapshots", &[SNAPSHOTTER, METADATA]),
     (GRPC, "streaming", &[STREAMING]),

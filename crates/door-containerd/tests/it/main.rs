@@ -1,0 +1,12 @@
+//! The door as clients meet it: a real store, a real socket, gRPC's own client.
+#![forbid(unsafe_code)]
+
+mod content;
+mod events;
+mod harness;
+mod images;
+mod introspection;
+mod leases;
+mod namespaces;
+mod snapshots;
+mod transfer;
