@@ -1,8 +1,9 @@
-//! `gantryd run` with a real shim and a real runtime.
+//! `gantryd run` with a real shim and a real runtime, and the daemon with whoever starts and stops it.
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
 mod image;
+mod serve;
 
 use std::path::Path;
 

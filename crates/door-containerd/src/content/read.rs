@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use futures_util::StreamExt as _;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, iter, once};
 use gantry_primitives::Reader;
 use gantry_proto_containerd::content::ReadContentResponse;
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use tonic::Status;
 use crate::into_proto;
 use crate::status::OrStatus as _;
 
-/// The size of a piece, in bytes: what containerd sends at once.
+/// The size of a piece, in bytes: what containerd sends at once, too.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// Which bytes are asked for.
@@ -35,25 +35,36 @@ pub(super) fn stream(
     reader: Reader,
     range: Range<u64>,
 ) -> BoxStream<'static, Result<ReadContentResponse, Status>> {
+    if range.is_empty() {
+        return iter([]).boxed();
+    }
+    // containerd's clients read most blobs by many requests of 32 KiB.
+    if range.end - range.start <= PIECE_BYTES as u64 {
+        return once(async move { piece(&reader, &range).await }).boxed();
+    }
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
-        let mut offset = range.start;
-        while offset < range.end {
-            let left = usize::try_from(range.end - offset).unwrap_or(usize::MAX);
-            let data = reader.read(offset, left.min(PIECE_BYTES)).await.or_status();
-            let length = data.as_ref().map_or(0, |data| data.len());
-            let data = match data {
-                Ok(data) if data.is_empty() => Err(Status::data_loss("the blob is shorter than it was")),
-                data => data,
-            };
-            let answer = data.map(|data| ReadContentResponse { offset: into_proto::length(offset), data });
-            if sender.send(answer).await.is_err() || length == 0 {
+        let Range { mut start, end } = range;
+        while start < end {
+            let next = piece(&reader, &(start..end)).await;
+            let length = next.as_ref().map_or(0, |piece| piece.data.len());
+            if sender.send(next).await.is_err() || length == 0 {
                 return;
             }
-            offset += length as u64;
+            start += length as u64;
         }
     });
     ReceiverStream::new(receiver).boxed()
+}
+
+/// The first piece of a range that is not empty.
+async fn piece(reader: &Reader, range: &Range<u64>) -> Result<ReadContentResponse, Status> {
+    let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+    let data = reader.read(range.start, left.min(PIECE_BYTES)).await.or_status()?;
+    if data.is_empty() {
+        return Err(Status::data_loss("the blob is shorter than it was"));
+    }
+    Ok(ReadContentResponse { offset: into_proto::length(range.start), data })
 }
 
 #[cfg(test)]
