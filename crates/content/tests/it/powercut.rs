@@ -158,7 +158,7 @@ fn blob_that_the_disk_refused_is_durable_only_when_it_is_written_again() {
         assert_eq!(store.sync(std::slice::from_ref(&digest)).unwrap_err().kind(), ErrorKind::DataLoss);
         disk.mend_syncs();
         assert_eq!(store.sync(std::slice::from_ref(&digest)).unwrap_err().kind(), ErrorKind::DataLoss);
-        store.sync(&[first.clone()]).unwrap();
+        store.sync(std::slice::from_ref(&first)).unwrap();
         let later = put(&store, b"later");
         store.sync_pending().unwrap();
         assert_eq!(put(&store, b"refused"), digest);
