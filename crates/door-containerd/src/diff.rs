@@ -6,7 +6,7 @@ use gantry_proto_containerd::diff::diff_server::Diff;
 use gantry_proto_containerd::diff::{ApplyRequest, ApplyResponse, DiffResponse};
 use tonic::{Request, Response, Status};
 
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, into_proto, request};
 
 pub(crate) struct DiffService {
@@ -20,7 +20,7 @@ impl Diff for DiffService {
         let ApplyRequest { diff, mounts, payloads, sync_fs } = request.into_inner();
         // What a decoder outside would need; we have none that takes any.
         if let Some(kind) = payloads.keys().next() {
-            return Err(Status::unimplemented(format!("payload {kind:?} for a layer's decoder")));
+            return Err(status::unimplemented(format!("payload {kind:?} for a layer's decoder")));
         }
         let layer = from_proto::descriptor(from_proto::required("diff", diff)?)?;
         let mounts = from_proto::mounts(mounts);

@@ -5,9 +5,11 @@ use gantry_proto_containerd::{FieldMask, types};
 use gantry_types::{Descriptor, Digest, Mount, Namespace, Platform};
 use tonic::Status;
 
+use crate::status;
+
 /// A digest.
 pub(crate) fn digest(text: &str) -> Result<Digest, Status> {
-    Digest::parse(text).map_err(|error| Status::invalid_argument(format!("digest {text:?}: {error}")))
+    Digest::parse(text).map_err(|error| status::invalid_argument(format!("digest {text:?}: {error}")))
 }
 
 /// A digest that may be left out.
@@ -17,7 +19,7 @@ pub(crate) fn optional_digest(text: &str) -> Result<Option<Digest>, Status> {
 
 /// A namespace that is named in a message.
 pub(crate) fn namespace(name: &str) -> Result<Namespace, Status> {
-    name.parse().map_err(|error| Status::invalid_argument(format!("namespace: {error}")))
+    name.parse().map_err(|error| status::invalid_argument(format!("namespace: {error}")))
 }
 
 /// A length or an offset; negative ones are what clients send for none.
@@ -27,7 +29,7 @@ pub(crate) fn length(value: i64) -> u64 {
 
 /// A message that has to be there.
 pub(crate) fn required<T>(what: &str, value: Option<T>) -> Result<T, Status> {
-    value.ok_or_else(|| Status::invalid_argument(format!("{what} is required")))
+    value.ok_or_else(|| status::invalid_argument(format!("{what} is required")))
 }
 
 /// What is to be changed; nothing stands for everything that can be.
@@ -38,7 +40,7 @@ pub(crate) fn fields(mask: Option<FieldMask>) -> Vec<String> {
 /// A descriptor with a digest.
 pub(crate) fn descriptor(given: types::Descriptor) -> Result<Descriptor, Status> {
     let size = u64::try_from(given.size)
-        .map_err(|_| Status::invalid_argument(format!("descriptor: a size of {}", given.size)))?;
+        .map_err(|_| status::invalid_argument(format!("descriptor: a size of {}", given.size)))?;
     let descriptor = Descriptor::new(given.media_type, digest(&given.digest)?, size);
     Ok(Descriptor { annotations: given.annotations, ..descriptor })
 }
@@ -59,7 +61,7 @@ pub(crate) fn mounts(given: Vec<types::Mount>) -> Vec<Mount> {
 /// A time that may be left out.
 pub(crate) fn time(given: Option<gantry_proto_containerd::Timestamp>) -> Result<Option<Timestamp>, Status> {
     let Some(given) = given else { return Ok(None) };
-    let wrong = || Status::invalid_argument(format!("a time of {} s and {} ns", given.seconds, given.nanos));
+    let wrong = || status::invalid_argument(format!("a time of {} s and {} ns", given.seconds, given.nanos));
     let time = crate::time::from_proto(given).ok_or_else(wrong)?;
     Timestamp::try_from(time).map(Some).map_err(|_| wrong())
 }

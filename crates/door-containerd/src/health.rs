@@ -7,6 +7,8 @@ use tokio::sync::watch;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use crate::status;
+
 /// Serves while the other end of the channel says so.
 #[derive(Debug)]
 pub(crate) struct HealthService {
@@ -34,7 +36,7 @@ impl Health for HealthService {
     ) -> Result<Response<HealthCheckResponse>, Status> {
         let service = request.into_inner().service;
         if !self.knows(&service) {
-            return Err(Status::not_found(format!("unknown service {service:?}")));
+            return Err(status::not_found(format!("unknown service {service:?}")));
         }
         Ok(Response::new(Self::answer(*self.serving.borrow())))
     }

@@ -10,7 +10,7 @@ use gantry_proto_containerd::images::{
 use gantry_types::{Descriptor, Digest};
 use tonic::{Request, Response, Status};
 
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, into_proto, request};
 
 pub(crate) struct ImagesService {
@@ -76,7 +76,7 @@ impl Images for ImagesService {
 }
 
 fn named(name: String) -> Result<String, Status> {
-    if name.is_empty() { Err(Status::invalid_argument("image name is required")) } else { Ok(name) }
+    if name.is_empty() { Err(status::invalid_argument("image name is required")) } else { Ok(name) }
 }
 
 /// The target of an update. Where it is not changed, clients send none.

@@ -9,7 +9,7 @@ use gantry_proto_containerd::leases::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, into_proto, request};
 
 /// How many random bytes a lease's id has that nobody named.
@@ -78,6 +78,6 @@ pub(crate) fn random_id() -> Result<String, Status> {
     let mut bytes = [0_u8; ID_BYTES];
     std::fs::File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(&mut bytes))
-        .map_err(|error| Status::internal(format!("/dev/urandom: {error}")))?;
+        .map_err(|error| status::internal(format!("/dev/urandom: {error}")))?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

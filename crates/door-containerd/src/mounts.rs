@@ -12,12 +12,12 @@ use gantry_proto_containerd::mounts::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::{from_proto, request};
+use crate::{from_proto, request, status};
 
 pub(crate) struct MountsService;
 
 fn not_found(name: &str) -> Status {
-    Status::not_found(format!("activation {name:?}: not found"))
+    status::not_found(format!("activation {name:?}: not found"))
 }
 
 #[tonic::async_trait]
@@ -29,10 +29,10 @@ impl Mounts for MountsService {
         request::context(request.metadata())?;
         let ActivateRequest { name, mounts, .. } = request.into_inner();
         if name.is_empty() {
-            return Err(Status::invalid_argument("an activation needs a name"));
+            return Err(status::invalid_argument("an activation needs a name"));
         }
         let kinds: Vec<&str> = mounts.iter().map(|mount| mount.r#type.as_str()).collect();
-        Err(Status::unimplemented(format!("mounts of type {} are the client's", kinds.join(", "))))
+        Err(status::unimplemented(format!("mounts of type {} are the client's", kinds.join(", "))))
     }
 
     async fn deactivate(&self, request: Request<DeactivateRequest>) -> Result<Response<()>, Status> {

@@ -2,11 +2,11 @@
 
 use gantry_primitives::Context;
 use gantry_proto_containerd::header;
-use gantry_types::{ErrorKind, Namespace};
+use gantry_types::Namespace;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-use crate::status::code;
+use crate::status;
 
 /// On whose behalf a request is made: its namespace, and the lease that is to keep what it creates.
 ///
@@ -23,14 +23,14 @@ pub(crate) fn context(metadata: &MetadataMap) -> Result<Context, Status> {
 /// FailedPrecondition without one, InvalidArgument for what is none.
 pub(crate) fn namespace(metadata: &MetadataMap) -> Result<Namespace, Status> {
     let Some(name) = text(metadata, header::NAMESPACE)? else {
-        return Err(Status::failed_precondition("namespace is required"));
+        return Err(status::failed_precondition("namespace is required"));
     };
-    name.parse().map_err(|error| Status::new(code(ErrorKind::InvalidArgument), format!("namespace: {error}")))
+    name.parse().map_err(|error| status::invalid_argument(format!("namespace: {error}")))
 }
 
 /// The first value of that name; None if it is empty.
 fn text<'a>(metadata: &'a MetadataMap, name: &str) -> Result<Option<&'a str>, Status> {
     let Some(value) = metadata.get(name) else { return Ok(None) };
-    let text = value.to_str().map_err(|_| Status::invalid_argument(format!("{name} is no text")))?;
+    let text = value.to_str().map_err(|_| status::invalid_argument(format!("{name} is no text")))?;
     Ok(Some(text).filter(|text| !text.is_empty()))
 }

@@ -14,7 +14,7 @@ use gantry_proto_containerd::snapshots::{
 };
 use tonic::{Request, Response, Status};
 
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{batch, from_proto, into_proto, request};
 
 pub(crate) struct SnapshotsService {
@@ -27,11 +27,11 @@ impl SnapshotsService {
     /// One that there is. Clients take a wrong name for a mistake of theirs, and a missing snapshot for NotFound.
     fn snapshotter(&self, name: String) -> Result<String, Status> {
         if name.is_empty() {
-            return Err(Status::invalid_argument("snapshotter argument missing"));
+            return Err(status::invalid_argument("snapshotter argument missing"));
         }
         if !self.names.contains(&name) {
             let known = self.names.join(", ");
-            return Err(Status::invalid_argument(format!(
+            return Err(status::invalid_argument(format!(
                 "snapshotter not loaded: {name} (there are: {known})"
             )));
         }

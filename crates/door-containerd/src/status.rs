@@ -28,9 +28,63 @@ pub(crate) const fn code(kind: ErrorKind) -> Code {
     }
 }
 
+/// The words that containerd's own errors end with; its clients cut them off and put them back on.
+const fn words(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "not found",
+        ErrorKind::AlreadyExists => "already exists",
+        ErrorKind::InvalidArgument => "invalid argument",
+        ErrorKind::FailedPrecondition => "failed precondition",
+        ErrorKind::PermissionDenied => "permission denied",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::Unimplemented => "not implemented",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Aborted => "aborted",
+        ErrorKind::Cancelled => "context canceled",
+        ErrorKind::DeadlineExceeded => "context deadline exceeded",
+        ErrorKind::ResourceExhausted => "resource exhausted",
+        ErrorKind::OutOfRange => "out of range",
+        ErrorKind::DataLoss => "data loss",
+        ErrorKind::Internal => "internal",
+    }
+}
+
 /// A status with the error and what caused it, outermost first.
 pub(crate) fn status(error: &gantry_primitives::Error) -> Status {
-    Status::new(code(error.kind()), short(chain(error)))
+    refuse(error.kind(), chain(error))
+}
+
+/// A status of that kind.
+pub(crate) fn refuse(kind: ErrorKind, message: impl Into<String>) -> Status {
+    let (mut message, words) = (short(message.into()), words(kind));
+    // Scripts look for them in what clients print.
+    if !message.ends_with(words) {
+        message.push_str(": ");
+        message.push_str(words);
+    }
+    Status::new(code(kind), message)
+}
+
+macro_rules! refusals {
+    ($($name:ident: $kind:ident),*) => {
+        $(pub(crate) fn $name(message: impl Into<String>) -> Status {
+            refuse(ErrorKind::$kind, message)
+        })*
+    };
+}
+
+refusals! {
+    already_exists: AlreadyExists,
+    cancelled: Cancelled,
+    data_loss: DataLoss,
+    failed_precondition: FailedPrecondition,
+    internal: Internal,
+    invalid_argument: InvalidArgument,
+    not_found: NotFound,
+    out_of_range: OutOfRange,
+    resource_exhausted: ResourceExhausted,
+    unavailable: Unavailable,
+    unimplemented: Unimplemented
 }
 
 /// Makes statuses of what the primitives answer.
@@ -80,6 +134,13 @@ mod tests {
         for (kind, number) in table {
             assert_eq!(code(kind) as i32, number, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn messages_end_as_those_of_containerd_do() {
+        assert_eq!(not_found("image \"a\"").message(), "image \"a\": not found");
+        assert_eq!(not_found("image \"a\": not found").message(), "image \"a\": not found");
+        assert_eq!(unimplemented("x").message(), "x: not implemented");
     }
 
     #[test]

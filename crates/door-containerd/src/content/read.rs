@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::into_proto;
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 
 /// The size of a piece, in bytes: what containerd sends at once, too.
 const PIECE_BYTES: usize = 1 << 20;
@@ -23,7 +23,7 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(super) fn range(length: u64, offset: i64, size: i64) -> Result<Range<u64>, Status> {
     let start = u64::try_from(offset).unwrap_or_default();
     if start > length {
-        return Err(Status::out_of_range(format!("read past object length {length} bytes")));
+        return Err(status::out_of_range(format!("read past object length {length} bytes")));
     }
     let size = u64::try_from(size).unwrap_or_default();
     let end = if size == 0 { length } else { start.saturating_add(size).min(length) };
@@ -62,7 +62,7 @@ async fn piece(reader: &Reader, range: &Range<u64>) -> Result<ReadContentRespons
     let left = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
     let data = reader.read(range.start, left.min(PIECE_BYTES)).await.or_status()?;
     if data.is_empty() {
-        return Err(Status::data_loss("the blob is shorter than it was"));
+        return Err(status::data_loss("the blob is shorter than it was"));
     }
     Ok(ReadContentResponse { offset: into_proto::length(range.start), data })
 }

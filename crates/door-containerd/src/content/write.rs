@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use crate::status::{OrStatus as _, status};
+use crate::status::{self, OrStatus as _, status};
 use crate::{from_proto, into_proto};
 
 type Answer = Result<WriteContentResponse, Status>;
@@ -76,7 +76,7 @@ impl Session {
     async fn open(store: Store, context: Context, first: &WriteContentRequest) -> Result<Self, Status> {
         let reference = first.r#ref.clone();
         if reference.is_empty() {
-            return Err(Status::invalid_argument("first message must have a reference"));
+            return Err(status::invalid_argument("first message must have a reference"));
         }
         let total = from_proto::length(first.total);
         let expected = from_proto::optional_digest(&first.expected)?;
@@ -122,7 +122,7 @@ impl Session {
         let at = from_proto::length(offset);
         if at > 0 && at != self.offset {
             let end = self.offset;
-            return Err(Status::out_of_range(format!("write @{at} must occur at current offset {end}")));
+            return Err(status::out_of_range(format!("write @{at} must occur at current offset {end}")));
         }
         if at == 0 && self.offset > 0 {
             self.writer.truncate(0).await.or_status()?;

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use self::fields::EnvelopeFields;
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, into_proto, request};
 
 pub(crate) struct EventsService {
@@ -51,7 +51,7 @@ impl Events for EventsService {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            .map_err(|error| status::invalid_argument(error.to_string()))?;
         let subscription = Subscription {
             events: self.store.events(None).await.or_status()?,
             filters,
@@ -83,7 +83,7 @@ impl Subscription {
             let envelope = tokio::select! {
                 envelope = self.events.next() => envelope.or_status()?,
                 _ = self.serving.wait_for(|serving| !serving) => {
-                    return Err(Status::unavailable("the daemon ends"));
+                    return Err(status::unavailable("the daemon ends"));
                 }
             };
             if self.filters.is_empty() || self.filters.passes(&EnvelopeFields(&envelope)) {

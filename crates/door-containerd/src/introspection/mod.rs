@@ -13,6 +13,8 @@ use gantry_proto_containerd::introspection::{
 };
 use tonic::{Request, Response, Status};
 
+use crate::status;
+
 use self::plugin::Plugin;
 pub(crate) use self::plugin::Snapshotter;
 
@@ -44,7 +46,7 @@ impl IntrospectionService {
 impl Introspection for IntrospectionService {
     async fn plugins(&self, request: Request<PluginsRequest>) -> Result<Response<PluginsResponse>, Status> {
         let filters = Filters::parse(&request.into_inner().filters)
-            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            .map_err(|error| status::invalid_argument(error.to_string()))?;
         let all = self.plugins();
         let plugins = all.iter().filter(|plugin| filters.passes(*plugin)).map(Into::into).collect();
         Ok(Response::new(PluginsResponse { plugins }))
@@ -55,7 +57,7 @@ impl Introspection for IntrospectionService {
         Ok(Response::new(ServerResponse {
             uuid: self.about.uuid.clone(),
             pid: std::process::id().into(),
-            pidns: pidns.map_err(|error| Status::internal(format!("/proc/self/ns/pid: {error}")))?,
+            pidns: pidns.map_err(|error| status::internal(format!("/proc/self/ns/pid: {error}")))?,
             deprecations: Vec::new(),
         }))
     }
@@ -68,10 +70,10 @@ impl Introspection for IntrospectionService {
         let all = self.plugins();
         let found = all.iter().find(|plugin| plugin.kind == request.r#type && plugin.id == request.id);
         let plugin = found.ok_or_else(|| {
-            Status::not_found(format!("plugin {}.{}: not found", request.r#type, request.id))
+            status::not_found(format!("plugin {}.{}: not found", request.r#type, request.id))
         })?;
         if request.options.is_some() {
-            return Err(Status::unimplemented(format!("plugin {} tells no more of itself", plugin.id)));
+            return Err(status::unimplemented(format!("plugin {} tells no more of itself", plugin.id)));
         }
         Ok(Response::new(PluginInfoResponse { plugin: Some(plugin.into()), extra: None }))
     }

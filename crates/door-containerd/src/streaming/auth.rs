@@ -4,6 +4,8 @@ use gantry_proto_containerd::transfer::{AuthRequest, AuthResponse, AuthType};
 use tokio::sync::Mutex;
 use tonic::Status;
 
+use crate::status;
+
 use super::registry::OpenStream;
 
 /// What a client knows of a registry. The `Debug` of it tells no secret.
@@ -43,7 +45,7 @@ impl Asker {
     /// # Errors
     /// Cancelled if the client left, InvalidArgument for what is no answer.
     pub(crate) async fn ask(&self, host: &str, reference: &str) -> Result<Answer, Status> {
-        let gone = || Status::cancelled("the client has closed its stream of credentials");
+        let gone = || status::cancelled("the client has closed its stream of credentials");
         let mut stream = self.0.lock().await;
         let question = AuthRequest {
             host: host.to_owned(),
@@ -56,8 +58,8 @@ impl Asker {
         let message = stream.incoming.message().await?.ok_or_else(gone)?;
         let answer: AuthResponse = message
             .unpack()
-            .map_err(|error| Status::invalid_argument(format!("credentials: {error}")))?
-            .ok_or_else(|| Status::invalid_argument(format!("{:?} are no credentials", message.name())))?;
+            .map_err(|error| status::invalid_argument(format!("credentials: {error}")))?
+            .ok_or_else(|| status::invalid_argument(format!("{:?} are no credentials", message.name())))?;
         Ok(match answer.auth_type() {
             AuthType::None => Answer::None,
             AuthType::Credentials => Answer::Basic { username: answer.username, password: answer.secret },

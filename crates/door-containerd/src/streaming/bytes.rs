@@ -9,6 +9,8 @@ use gantry_proto_containerd::transfer::{Data, WindowUpdate};
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::status;
+
 use super::registry::OpenStream;
 
 /// How many bytes a client may send ahead.
@@ -109,7 +111,7 @@ pub(crate) fn send(stream: OpenStream) -> (Sink, impl Future<Output = Result<(),
 }
 
 async fn push(mut stream: OpenStream, mut pieces: mpsc::Receiver<Bytes>) -> Result<(), Status> {
-    let gone = || Status::cancelled("the client has closed its stream");
+    let gone = || status::cancelled("the client has closed its stream");
     let mut window: i64 = 0;
     while let Some(mut piece) = pieces.recv().await {
         while !piece.is_empty() {
@@ -130,12 +132,12 @@ async fn push(mut stream: OpenStream, mut pieces: mpsc::Receiver<Bytes>) -> Resu
 /// Waits until the client has room.
 async fn update(stream: &mut OpenStream) -> Result<i64, Status> {
     let message = stream.incoming.message().await?;
-    let message = message.ok_or_else(|| Status::cancelled("the client has closed its stream"))?;
+    let message = message.ok_or_else(|| status::cancelled("the client has closed its stream"))?;
     let update: Option<WindowUpdate> =
-        message.unpack().map_err(|error| Status::invalid_argument(format!("window update: {error}")))?;
+        message.unpack().map_err(|error| status::invalid_argument(format!("window update: {error}")))?;
     match update {
         Some(WindowUpdate { update }) if (0..=MAX_WINDOW).contains(&i64::from(update)) => Ok(update.into()),
-        Some(WindowUpdate { update }) => Err(Status::invalid_argument(format!("a window of {update} bytes"))),
+        Some(WindowUpdate { update }) => Err(status::invalid_argument(format!("a window of {update} bytes"))),
         None => {
             tracing::warn!(kind = message.name(), "unexpected message on a stream of bytes");
             Ok(0)

@@ -30,6 +30,7 @@ use tonic::{Request, Response, Status};
 
 use self::registry::Registration;
 use crate::request;
+use crate::status;
 
 /// How many messages wait for a client that does not read.
 const OUTGOING: usize = 16;
@@ -48,11 +49,11 @@ impl Streaming for StreamingService {
     ) -> Result<Response<Self::StreamStream>, Status> {
         let namespace = request::namespace(request.metadata())?;
         let mut incoming = request.into_inner();
-        let first = incoming.message().await?.ok_or_else(|| Status::invalid_argument("no first message"))?;
+        let first = incoming.message().await?.ok_or_else(|| status::invalid_argument("no first message"))?;
         let init: StreamInit = first
             .unpack()
-            .map_err(|error| Status::invalid_argument(format!("stream init: {error}")))?
-            .ok_or_else(|| Status::invalid_argument(format!("{:?} is no stream init", first.name())))?;
+            .map_err(|error| status::invalid_argument(format!("stream init: {error}")))?
+            .ok_or_else(|| status::invalid_argument(format!("{:?} is no stream init", first.name())))?;
         let (outgoing, answers) = mpsc::channel(OUTGOING);
         let stream = OpenStream { incoming, outgoing };
         let registration = self.streams.add(&namespace, &init.id, stream)?;

@@ -8,6 +8,8 @@ use gantry_types::Namespace;
 use tokio::sync::mpsc;
 use tonic::Status;
 
+use crate::status;
+
 /// How many streams may wait to be taken.
 const MAX_STREAMS: usize = 4096;
 /// The longest id, in bytes.
@@ -56,15 +58,15 @@ impl Streams {
         stream: OpenStream,
     ) -> Result<Registration, Status> {
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            return Err(Status::invalid_argument(format!("a stream's id has 1 to {MAX_ID_BYTES} bytes")));
+            return Err(status::invalid_argument(format!("a stream's id has 1 to {MAX_ID_BYTES} bytes")));
         }
         let key = (namespace.to_string(), id.to_owned());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if table.waiting.contains_key(&key) {
-            return Err(Status::already_exists(format!("stream {id:?} already exists")));
+            return Err(status::already_exists(format!("stream {id:?} already exists")));
         }
         if table.waiting.len() >= MAX_STREAMS {
-            return Err(Status::resource_exhausted(format!("{MAX_STREAMS} streams are open already")));
+            return Err(status::resource_exhausted(format!("{MAX_STREAMS} streams are open already")));
         }
         table.next += 1;
         let number = table.next;
@@ -80,7 +82,7 @@ impl Streams {
         let key = (namespace.to_string(), id.to_owned());
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stream = table.waiting.get_mut(&key).and_then(|waiting| waiting.stream.take());
-        stream.ok_or_else(|| Status::not_found(format!("stream {id:?} not found")))
+        stream.ok_or_else(|| status::not_found(format!("stream {id:?} not found")))
     }
 }
 

@@ -4,6 +4,8 @@ use gantry_proto_containerd::transfer::{ImageExportStream, ImageImportStream, Im
 use gantry_proto_containerd::{Any, Message, Name};
 use tonic::Status;
 
+use crate::status;
+
 /// One end of a transfer.
 pub(super) enum Endpoint {
     /// An image in a registry.
@@ -50,7 +52,7 @@ impl Endpoint {
 }
 
 fn unpack<M: Message + Name + Default>(any: &Any) -> Result<Option<M>, Status> {
-    any.unpack().map_err(|error| Status::invalid_argument(format!("{}: {error}", any.name())))
+    any.unpack().map_err(|error| status::invalid_argument(format!("{}: {error}", any.name())))
 }
 
 #[cfg(test)]

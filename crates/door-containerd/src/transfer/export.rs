@@ -5,7 +5,7 @@ use tonic::Status;
 
 use super::TransferService;
 use super::progress::Display;
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, streaming};
 
 impl TransferService {
@@ -47,7 +47,7 @@ impl TransferService {
         let mut images = Vec::new();
         let main = Some(&from.name).filter(|name| !name.is_empty());
         if from.extra_references.iter().any(|reference| reference.is_prefix) {
-            return Err(Status::unimplemented("exporting all images of a prefix"));
+            return Err(status::unimplemented("exporting all images of a prefix"));
         }
         let extra = from.extra_references.iter().map(|reference| &reference.name);
         for name in main.into_iter().chain(extra) {
@@ -55,7 +55,7 @@ impl TransferService {
             images.push(ExportImage { target: image.target, names: vec![image.name] });
         }
         if images.is_empty() {
-            return Err(Status::invalid_argument("no image to export"));
+            return Err(status::invalid_argument("no image to export"));
         }
         Ok(images)
     }

@@ -5,7 +5,7 @@ use tonic::Status;
 
 use super::progress::Display;
 use super::{TransferService, inflate, names};
-use crate::status::OrStatus as _;
+use crate::status::{self, OrStatus as _};
 use crate::{from_proto, streaming};
 
 impl TransferService {
@@ -18,7 +18,7 @@ impl TransferService {
         display: &Display,
     ) -> Result<(), Status> {
         if from.force_compress {
-            return Err(Status::unimplemented("compressing the layers of an archive that is imported"));
+            return Err(status::unimplemented("compressing the layers of an archive that is imported"));
         }
         let stream = self.streams.take(&context.namespace, &from.stream)?;
         let source = inflate::Inflate::new(streaming::receive(stream));

@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status};
 use self::endpoint::Endpoint;
 use self::progress::Display;
 use crate::streaming::Streams;
-use crate::{from_proto, request};
+use crate::{from_proto, request, status};
 
 pub(crate) struct TransferService {
     pub(crate) store: Store,
@@ -79,7 +79,7 @@ impl TransferService {
             (Endpoint::Store(from), Endpoint::Export(to)) => self.export(context, from, to, display).await,
             (source, destination) => {
                 let (source, destination) = (source.name(), destination.name());
-                Err(Status::unimplemented(format!("transfer from {source} to {destination}")))
+                Err(status::unimplemented(format!("transfer from {source} to {destination}")))
             }
         }
     }

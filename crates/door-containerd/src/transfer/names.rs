@@ -7,6 +7,8 @@ use gantry_proto_containerd::transfer::{ImageReference, ImageStore};
 use gantry_types::{Descriptor, Digest, Labels, labels};
 use tonic::Status;
 
+use crate::status;
+
 /// A name goes when the image that this label names does.
 const BACK_REFERENCE: &str = "containerd.io/gc.bref.image";
 /// What ties a name to another.
@@ -45,7 +47,7 @@ pub(super) fn names(destination: &ImageStore, digest: &Digest, now: Timestamp) -
         names.push(Named { name, labels: extra_labels(destination, now) });
     }
     if names.is_empty() {
-        return Err(Status::not_found("no image name found"));
+        return Err(status::not_found("no image name found"));
     }
     Ok(names)
 }

@@ -11,6 +11,7 @@ use gantry_proto_containerd::transfer::{OciRegistry, RegistryResolver};
 use gantry_types::{Namespace, Reference};
 use tonic::Status;
 
+use crate::status;
 use crate::streaming::{Answer, Asker, Streams};
 
 /// The scheme that a request may ask for.
@@ -22,7 +23,7 @@ const PLAIN: &str = "http";
 /// InvalidArgument: it names no registry, or is malformed.
 pub(super) fn reference(registry: &OciRegistry) -> Result<Reference, Status> {
     Reference::parse(&registry.reference)
-        .map_err(|error| Status::invalid_argument(format!("reference: {error}")))
+        .map_err(|error| status::invalid_argument(format!("reference: {error}")))
 }
 
 /// How it is reached.
@@ -57,7 +58,7 @@ fn hosts(resolver: &RegistryResolver) -> Result<Option<Arc<dyn Hosts>>, Status> 
     let plain = match resolver.default_scheme.as_str() {
         "" | "https" => false,
         PLAIN => true,
-        other => return Err(Status::invalid_argument(format!("default scheme {other:?}"))),
+        other => return Err(status::invalid_argument(format!("default scheme {other:?}"))),
     };
     if resolver.host_dir.is_empty() && !plain {
         return Ok(None);
