@@ -30,7 +30,7 @@ mod time;
 mod transfer;
 mod version;
 
-pub use introspection::About;
+pub use introspection::{About, Proxy};
 pub use observe::Observer;
 pub use serve::{Door, Limits};
 pub use tonic::Code;

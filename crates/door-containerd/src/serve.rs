@@ -20,6 +20,7 @@ use gantry_proto_containerd::snapshots::snapshots_server::SnapshotsServer;
 use gantry_proto_containerd::streaming::streaming_server::StreamingServer;
 use gantry_proto_containerd::transfer_service::transfer_server::TransferServer;
 use gantry_proto_containerd::version::version_server::VersionServer;
+use gantry_types::Platform;
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tonic::service::Routes;
@@ -30,7 +31,7 @@ use crate::diff::DiffService;
 use crate::events::EventsService;
 use crate::health::HealthService;
 use crate::images::ImagesService;
-use crate::introspection::{About, IntrospectionService, Snapshotter};
+use crate::introspection::{About, IntrospectionService, Proxy, Snapshotter};
 use crate::leases::LeasesService;
 use crate::mounts::MountsService;
 use crate::namespaces::NamespacesService;
@@ -167,13 +168,18 @@ impl Door {
     }
 
     fn snapshotters(&self) -> Vec<Snapshotter> {
-        let root = self.about.root.join("snapshots");
-        let all = self.store.snapshotters().into_iter();
-        let snapshotter = |(name, capabilities): (String, Vec<&'static str>)| Snapshotter {
-            exports: [("root".to_owned(), root.join(&name).display().to_string())].into(),
-            capabilities: capabilities.into_iter().map(str::to_owned).collect(),
-            name,
+        let own = |(name, capabilities): (String, Vec<&'static str>)| {
+            let capabilities = capabilities.into_iter().map(str::to_owned).collect();
+            let root = self.about.root.join("snapshots").join(&name).display().to_string();
+            let exports = [("root".to_owned(), root)].into();
+            match self.about.proxies.get(&name).cloned() {
+                None => Snapshotter { name, platform: Platform::host(), exports, capabilities },
+                Some(Proxy { platform, exports, capabilities }) => {
+                    let platform = platform.unwrap_or_else(Platform::host);
+                    Snapshotter { name, platform, exports, capabilities }
+                }
+            }
         };
-        all.map(snapshotter).collect()
+        self.store.snapshotters().into_iter().map(own).collect()
     }
 }

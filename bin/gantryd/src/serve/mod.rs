@@ -16,12 +16,13 @@ mod settings;
 mod socket;
 mod store;
 
+use std::collections::BTreeMap;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gantry_door_containerd::{About, Door, Limits};
+use gantry_door_containerd::{About, Door, Limits, Proxy};
 use gantry_primitives::{Access, Store};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -97,7 +98,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     result
 }
 
-/// Says what was read, and what of it means nothing here.
+/// Says what was read, and what of it means nothing here or in this build.
 fn report(settings: &Settings) {
     for file in &settings.files {
         tracing::info!(file = %file.display(), "read the configuration");
@@ -105,6 +106,14 @@ fn report(settings: &Settings) {
     for ignored in &settings.ignored {
         let (file, line) = (ignored.path.display(), ignored.line);
         tracing::warn!(%file, line, key = %ignored.key, "a key of containerd's without a counterpart is ignored");
+    }
+    let (debug, tracing) = (&settings.config.debug, &settings.config.tracing);
+    for (key, is_set) in
+        [("debug.address", debug.address.is_some()), ("tracing.endpoint", tracing.endpoint.is_some())]
+    {
+        if is_set {
+            tracing::warn!(key, "has no effect in this build");
+        }
     }
 }
 
@@ -118,7 +127,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     let (accesses, access) = watch::channel(store::access(config));
     let door = Door {
         store: store.clone(),
-        about: Arc::new(about(&settings, place)),
+        about: Arc::new(about(&settings, place)?),
         observer: metrics.clone(),
         serving: ended,
         access,
@@ -186,13 +195,23 @@ async fn drain<T>(signals: &mut Signals, served: &mut JoinHandle<T>) -> Result<(
     }
 }
 
-fn about(settings: &Settings, place: &Place) -> About {
-    About {
+fn about(settings: &Settings, place: &Place) -> Result<About> {
+    let mut proxies = BTreeMap::new();
+    for (name, plugin) in &settings.config.proxy_plugins {
+        let platform = plugin.platform.as_ref().map(|platform| platform.parse()).transpose();
+        let mut exports = plugin.exports.clone();
+        exports.insert("address".to_owned(), plugin.address.display().to_string());
+        let platform = platform.with_context(|| format!("proxy_plugins.{name}.platform"))?;
+        let capabilities = plugin.capabilities.clone();
+        proxies.insert(name.clone(), Proxy { platform, exports, capabilities });
+    }
+    Ok(About {
         revision: REVISION.unwrap_or_default().to_owned(),
         uuid: place.uuid.clone(),
         root: settings.config.store.root.clone(),
         state: settings.state().to_owned(),
-    }
+        proxies,
+    })
 }
 
 /// What a reload changes.

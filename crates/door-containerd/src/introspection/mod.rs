@@ -2,6 +2,7 @@
 
 mod plugin;
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use gantry_proto_containerd::introspection::introspection_server::Introspection;
 use gantry_proto_containerd::introspection::{
     PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
 };
+use gantry_types::{Labels, Platform};
 use tonic::{Request, Response, Status};
 
 use crate::status;
@@ -29,6 +31,19 @@ pub struct About {
     pub root: PathBuf,
     /// What a reboot may take.
     pub state: PathBuf,
+    /// The snapshotters that are programs of their own, by name.
+    pub proxies: BTreeMap<String, Proxy>,
+}
+
+/// What the configuration says of a snapshotter that is a program of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Proxy {
+    /// The platform that it is for; the host's if nothing is said.
+    pub platform: Option<Platform>,
+    /// Told to whoever asks.
+    pub exports: Labels,
+    /// Such as `rebase`.
+    pub capabilities: Vec<String>,
 }
 
 pub(crate) struct IntrospectionService {

@@ -23,6 +23,7 @@ pub(crate) struct Plugin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Snapshotter {
     pub(crate) name: String,
+    pub(crate) platform: Platform,
     pub(crate) exports: Labels,
     pub(crate) capabilities: Vec<String>,
 }
@@ -81,7 +82,7 @@ pub(crate) fn all(root: &Path, snapshotters: &[Snapshotter]) -> Vec<Plugin> {
     let differ = Plugin { platforms: vec![Platform::host()], ..plugin(DIFFER, "walking", &[METADATA]) };
     let mut all = vec![content];
     all.extend(snapshotters.iter().map(|snapshotter| Plugin {
-        platforms: vec![Platform::host()],
+        platforms: vec![snapshotter.platform.clone()],
         exports: snapshotter.exports.clone(),
         capabilities: snapshotter.capabilities.clone(),
         ..plugin(SNAPSHOTTER, &snapshotter.name, &[])
@@ -128,6 +129,7 @@ mod tests {
     fn whatever_a_plugin_stands_on_is_there() {
         let snapshotter = Snapshotter {
             name: "overlayfs".into(),
+            platform: Platform::host(),
             exports: Labels::new(),
             capabilities: vec!["rebase".into()],
         };
