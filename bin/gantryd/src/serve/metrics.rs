@@ -20,7 +20,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 const PATH: &str = "/v1/metrics";
 /// The time that a client has for the head of a request.
@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     resident: Gauge<i64, std::sync::atomic::AtomicI64>,
     descriptors: Gauge<i64, std::sync::atomic::AtomicI64>,
     processor: Counter<f64, AtomicU64>,
+    /// Told of every request.
+    pub(crate) activity: Arc<Notify>,
 }
 
 fn histogram() -> Histogram {
@@ -82,7 +84,8 @@ impl Metrics {
         registry.register("process_start_time_seconds", "When it was started", started);
         let methods = Mutex::default();
         let registry = Mutex::new(registry);
-        Arc::new(Self { registry, handled, times, methods, resident, descriptors, processor })
+        let activity = Arc::default();
+        Arc::new(Self { registry, handled, times, methods, resident, descriptors, processor, activity })
     }
 
     /// All figures in the text that Prometheus reads.
@@ -125,6 +128,7 @@ impl Metrics {
 
 impl Observer for Metrics {
     fn answered(&self, method: &str, code: Code, took: Duration) {
+        self.activity.notify_one();
         tracing::debug!(method, ?code, took_us = took.as_micros(), "answered");
         // A method that does not exist is counted, but not by its name.
         let labels = self.method(if code == Code::Unimplemented { "other/other" } else { method });

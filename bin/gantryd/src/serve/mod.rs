@@ -7,6 +7,7 @@
 //! ```
 //! A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
 
+mod idle;
 mod incoming;
 mod log;
 mod manager;
@@ -140,6 +141,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     let (listener, peers, _remove) = socket.into_parts();
     let connections = incoming::incoming(Arc::new(UnixListener::from_std(listener)?), peers);
     let mut served = tokio::spawn(async move { door.serve(connections).await });
+    let trimming = tokio::spawn(idle::trim(metrics.activity.clone()));
     let address = config.metrics.address;
     let mut figures = tokio::spawn(async move {
         match address {
@@ -161,6 +163,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
         }
     };
     figures.abort();
+    trimming.abort();
     daemon.manager.stopping();
     tracing::info!("ending");
     let _ = serving.send(false);
