@@ -124,6 +124,8 @@ impl Error {
             Error::NotFound(_) => ErrorKind::NotFound,
             Error::State { .. } => ErrorKind::FailedPrecondition,
             Error::Io { failure, .. } => kind_of(failure.0),
+            // The process ended while it was set up: by somebody's signal, or for want of memory.
+            Error::Init { errno: Errno::CHILD, .. } => ErrorKind::Aborted,
             Error::Init { errno, .. } => kind_of(*errno),
             Error::Hook { .. } | Error::Criu { .. } => ErrorKind::Internal,
             Error::Cgroup(error) => error.kind(),
@@ -162,6 +164,14 @@ fn kind_of(errno: Errno) -> ErrorKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_was_killed_is_nobodys_fault() {
+        let killed = Error::Init { message: "container init ended".into(), errno: Errno::CHILD };
+        assert_eq!(killed.kind(), ErrorKind::Aborted);
+        let refused = Error::Init { message: "setsid: operation not permitted".into(), errno: Errno::PERM };
+        assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    }
 
     #[test]
     fn answers_read_as_go_prints_them() {

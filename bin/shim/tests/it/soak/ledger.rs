@@ -27,7 +27,8 @@ impl Ledger {
             self.wrong(&format!("{method} without an answer"), &error);
             return None;
         };
-        let refusals = [Code::NotFound, Code::FailedPrecondition, Code::AlreadyExists];
+        // Aborted is what was killed by another call while it was set up.
+        let refusals = [Code::NotFound, Code::FailedPrecondition, Code::AlreadyExists, Code::Aborted];
         // What another runtime refuses has words, but no kind.
         let by_runc = status.message.starts_with("OCI runtime runc: ");
         if by_runc || refusals.iter().any(|code| *code as i32 == status.code) {
