@@ -25,9 +25,11 @@ impl TransferService {
         let access = self.access.borrow().clone();
         let access = registry::access(&from, &context.namespace, &self.streams, &access)?;
         display.line(format!("Resolving from OCI Registry ({reference})"));
+        // Most pulls give one name, which the pull itself does; others depend on what arrives.
+        let is_plain = to.extra_references.is_empty() && !to.name.is_empty();
         let request = PullRequest {
             reference: reference.clone(),
-            names: Vec::new(),
+            names: if is_plain { vec![to.name.clone()] } else { Vec::new() },
             labels: to.labels.clone(),
             platforms: Matcher(to.platforms.iter().cloned().map(from_proto::platform).collect()),
             unpack: self.unpacks(&to.unpacks),
@@ -37,10 +39,17 @@ impl TransferService {
         };
         display.line(format!("Pulling from OCI Registry ({reference})"));
         display.image("fetching image content", &reference.to_string(), None);
-        let lease = self.lease(context).await?;
-        let result = self.pull_named(&lease.context, request, &to, display).await;
-        lease.end(self).await;
-        result?;
+        if is_plain {
+            let pulled = self.store.pull(context.clone(), request).await.or_status()?;
+            for image in &pulled.images {
+                display.image("saved", &image.name, Some(&image.target));
+            }
+        } else {
+            let lease = self.lease(context).await?;
+            let result = self.pull_named(&lease.context, request, &to, display).await;
+            lease.end(self).await;
+            result?;
+        }
         display.line(format!("Completed pull from OCI Registry ({reference})"));
         Ok(())
     }
