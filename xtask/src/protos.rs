@@ -16,20 +16,24 @@ const SHARED: [&str; 3] = [
 ];
 
 pub(crate) fn run() -> Result<(), Box<dyn Error>> {
+    generate(Path::new(INPUT), Path::new(OUTPUT))
+}
+
+fn generate(input: &Path, output: &Path) -> Result<(), Box<dyn Error>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(INPUT)? {
+    for entry in std::fs::read_dir(input)? {
         let name = entry?.file_name();
         if Path::new(&name).extension().is_some_and(|extension| extension == "proto") {
             files.push(name);
         }
     }
     files.sort();
-    std::fs::create_dir_all(OUTPUT)?;
-    let descriptors = protox::compile(&files, [INPUT])?;
+    std::fs::create_dir_all(output)?;
+    let descriptors = protox::compile(&files, [input])?;
     let mut config = prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()
-        .out_dir(OUTPUT)
+        .out_dir(output)
         .build_transport(false)
         .bytes(SHARED[0])
         .bytes(SHARED[1])
@@ -38,4 +42,22 @@ pub(crate) fn run() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.protobuf.Any", "crate::Any")
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_checked_in_is_what_the_definitions_make() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let fresh = std::env::temp_dir().join(format!("gantry-protos-{}", std::process::id()));
+        generate(&root.join(INPUT), &fresh).unwrap();
+        for entry in std::fs::read_dir(&fresh).unwrap() {
+            let name = entry.unwrap().file_name();
+            let (new, old) = (fresh.join(&name), root.join(OUTPUT).join(&name));
+            assert!(std::fs::read(new).unwrap() == std::fs::read(old).unwrap_or_default(), "{name:?}");
+        }
+        std::fs::remove_dir_all(&fresh).unwrap();
+    }
 }
