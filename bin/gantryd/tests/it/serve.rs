@@ -171,6 +171,26 @@ fn a_socket_of_the_service_manager_is_served_and_stays() {
 }
 
 #[test]
+fn a_stranger_is_refused_whatever_the_mode_of_the_socket() {
+    require!(Need::Root, Need::Program("ctr"), Need::Program("setpriv"));
+    let place = Place::new("");
+    let daemon = place.start();
+    for (name, mode) in [("", 0o755), ("s", 0o666)] {
+        std::fs::set_permissions(place.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let version = |ids: &[&str]| {
+        let call = Invocation::new("setpriv").args(ids).args(["ctr", "--connect-timeout", "2s", "--address"]);
+        call.arg(place.path("s")).arg("version").run()
+    };
+    version(&["--reuid", "65534", "--regid", "65534", "--clear-groups"]).fails();
+    assert!(place.log().contains("user 65534"), "{}", place.log());
+    // The group of the socket may, as the first group and as another one.
+    version(&["--reuid", "65534", "--regid", "0", "--clear-groups"]).ok();
+    version(&["--reuid", "65534", "--regid", "65534", "--groups", "0"]).ok();
+    daemon.stop();
+}
+
+#[test]
 fn figures_are_told_over_http() {
     require!(Need::Root);
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
