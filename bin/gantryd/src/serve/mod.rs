@@ -42,8 +42,9 @@ pub(crate) use gantry_door_containerd::VERSION as API_VERSION;
 
 /// Requests wait for disks and networks elsewhere: two threads are enough to move them.
 const WORKERS: usize = 2;
-/// The most threads that wait for disks, decompress or unpack.
-const MAX_BLOCKING_THREADS: usize = 64;
+/// The most threads that wait for disks, decompress or unpack. Each request has one while it works: with too few, a client that
+/// unpacks much would hold up all others.
+const MAX_BLOCKING_THREADS: usize = 256;
 /// After which a thread without work ends: its stack and its share of the heap go with it.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
 const THREAD_STACK_BYTES: usize = 1 << 20;
