@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs an image from daemon to shim to runtime to container and back, and containers of two real root file systems through the
-# runtime alone, visibly. Needs root.
+# Pulls an image from a real registry with a real client through the daemon, runs an image from daemon to shim to runtime to
+# container and back, and containers of two real root file systems through the runtime alone, visibly. Needs root.
 set -eu
 cd "$(dirname "$0")/.."
 runtime=${GANTRY_RUNTIME:-target/x86_64-unknown-linux-gnu/release/gantry-runtime}
@@ -8,7 +8,12 @@ runtime=$(readlink -f "$runtime")
 gantryd=$(dirname "$runtime")/gantryd
 cache=$PWD/.cache/rootfs
 state=$(mktemp -d /run/gantry-run.XXXXXX)
-trap 'rm -rf "$state"' EXIT
+started=""
+finish() {
+    for pid in $started; do kill "$pid" 2> /dev/null && wait "$pid" 2> /dev/null; done
+    rm -rf "$state"
+}
+trap finish EXIT
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
 busybox_root() {
@@ -69,6 +74,55 @@ say "$runtime"
 "$runtime" --version
 
 debian_image
+# The store: Debian's docker-registry on loopback, Debian's ctr in front of gantryd.
+store_tour() {
+    say "docker-registry on loopback, with the image of Debian"
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    mkdir -p "$state/registry"
+    printf 'version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: "127.0.0.1:%s"}\n' \
+        "$state/registry" "$port" > "$state/registry.yml"
+    docker-registry serve "$state/registry.yml" > "$state/registry.log" 2>&1 &
+    started="$started $!"
+    image=127.0.0.1:$port/debian:demo
+    try=0
+    until skopeo --insecure-policy copy --quiet --dest-tls-verify=false "oci:$layout:latest" "docker://$image" 2> "$state/skopeo.log"; do
+        try=$((try + 1))
+        [ $try -lt 50 ] || { cat "$state/skopeo.log"; exit 1; }
+        sleep 0.1
+    done
+    say "gantryd serves containerd's API at a socket of its own"
+    printf 'root = "%s/store"\nstate = "%s/state"\n[grpc]\naddress = "%s/gantry.sock"\n' "$PWD/.cache/demo" "$state" "$state" > "$state/config.toml"
+    rm -rf --one-file-system "$PWD/.cache/demo"
+    "$gantryd" --config "$state/config.toml" > "$state/gantryd.log" 2>&1 &
+    started="$started $!"
+    try=0
+    until ctr --address "$state/gantry.sock" version > "$state/version" 2> /dev/null; do
+        try=$((try + 1))
+        [ $try -lt 100 ] || { cat "$state/gantryd.log"; exit 1; }
+        sleep 0.05
+    done
+    c() { ctr --address "$state/gantry.sock" "$@"; }
+    grep -A 1 Server "$state/version"
+    say "ctr images pull, ls, check"
+    c images pull --plain-http "$image" | tail -n 2
+    c images ls
+    c images check
+    c snapshots tree
+    say "ctr images mount: the files of both layers"
+    mkdir "$state/mnt"
+    c images mount "$image" "$state/mnt" > /dev/null
+    cat "$state/mnt/etc/debian_version" "$state/mnt/etc/layer"
+    c images unmount --rm "$state/mnt" > /dev/null
+    say "ctr images export, rm, import; skopeo reads the archive"
+    c images export "$state/debian.tar" "$image"
+    c images rm --sync "$image" > /dev/null
+    du -sh "$PWD/.cache/demo/store/content/blobs" | sed 's/\t.*/ of blobs after rm/'
+    c images import "$state/debian.tar"
+    skopeo inspect --format 'skopeo sees {{.Digest}}, {{len .Layers}} layers' "oci-archive:$state/debian.tar"
+    rm -rf --one-file-system "$PWD/.cache/demo"
+}
+store_tour
+
 say "an OCI image of Debian: daemon, shim, runtime, container, and its events, output and exit status back"
 images=$PWD/.cache/state
 status=0

@@ -19,6 +19,10 @@ mod context;
 mod diff;
 mod error;
 mod events;
+#[cfg(debug_assertions)]
+pub mod failpoint;
+#[cfg(not(debug_assertions))]
+mod failpoint;
 pub mod filter;
 mod flight;
 mod images;
@@ -45,5 +49,5 @@ pub use gantry_metadata::{
 pub use gantry_registry as registry;
 pub use pull::{Access, Concurrency, PullRequest, Pulled, Unpack};
 pub use push::PushRequest;
-pub use snapshots::{SnapshotRequest, Usage};
-pub use store::{DEFAULT_SNAPSHOTTER, Options, Store};
+pub use snapshots::{SnapshotRequest, Usage, proxy};
+pub use store::{DEFAULT_SNAPSHOTTER, Options, ProxySnapshotter, Store};

@@ -38,7 +38,9 @@ pub(crate) fn recover(inner: &Arc<Inner>) -> Result<()> {
                 "containers' files that were not synced when the machine stopped may be lost"
             );
         }
-        inner.remove_orphans(driver)?;
+        if !inner.is_foreign(driver.name()) {
+            inner.remove_orphans(driver)?;
+        }
     }
     Ok(())
 }

@@ -10,10 +10,22 @@ use gantry_types::Namespace;
 use crate::collect::Scheduler;
 use crate::flight::Flights;
 use crate::pull::Concurrency;
+use crate::snapshots::Foreign;
 use crate::{Error, Result};
 
 /// The snapshotter where nobody asks for another.
 pub const DEFAULT_SNAPSHOTTER: &str = "overlayfs";
+
+/// A snapshotter of another program.
+#[derive(Debug, Clone)]
+pub struct ProxySnapshotter {
+    /// Its name, here and in its own words.
+    pub name: String,
+    /// Its socket.
+    pub socket: PathBuf,
+    /// What it can do, in containerd's words: `rebase`, `remap-ids`, ….
+    pub capabilities: Vec<String>,
+}
 
 /// How a store is opened.
 #[derive(Debug, Clone)]
@@ -34,8 +46,18 @@ pub struct Options {
     pub inflate: gantry_layer::InflateLimits,
     /// overlayfs's options.
     pub overlayfs: gantry_snapshot::Options,
-    /// Foreign snapshotters: name and socket.
-    pub proxies: Vec<(String, PathBuf)>,
+    /// The boot that records are made under; the kernel's if none is given.
+    pub boot: Option<String>,
+    /// Foreign snapshotters.
+    pub proxies: Vec<ProxySnapshotter>,
+    /// The snapshotter where nobody asks for another.
+    pub default_snapshotter: String,
+    /// Whether a namespace has to send what another one has.
+    pub isolated_content: bool,
+    /// The size from which a layer is fetched in several parts at the same time, if any.
+    pub ranges_from: Option<u64>,
+    /// These parts.
+    pub ranges: gantry_registry::Ranges,
     /// How the registry client behaves.
     pub registry: gantry_registry::Options,
     /// The directories of `hosts.toml` files, by registry.
@@ -59,7 +81,12 @@ impl Options {
             layer: gantry_layer::Limits::default(),
             inflate: gantry_layer::InflateLimits::default(),
             overlayfs: gantry_snapshot::Options::default(),
+            boot: None,
             proxies: Vec::new(),
+            default_snapshotter: DEFAULT_SNAPSHOTTER.to_owned(),
+            isolated_content: false,
+            ranges_from: None,
+            ranges: gantry_registry::Ranges { chunk_bytes: 4 << 20, parallel: 4 },
             registry: gantry_registry::Options::default(),
             hosts: Vec::new(),
             concurrency: Concurrency::default(),
@@ -98,9 +125,14 @@ impl Inner {
         SnapshotNumber(self.next_number.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// Whether a driver's files are another program's.
+    pub(crate) fn is_foreign(&self, name: &str) -> bool {
+        self.options.proxies.iter().any(|proxy| proxy.name == name)
+    }
+
     /// The driver of that name.
     pub(crate) fn driver(&self, name: &str) -> Result<&Arc<dyn Driver>> {
-        let name = if name.is_empty() { DEFAULT_SNAPSHOTTER } else { name };
+        let name = if name.is_empty() { self.options.default_snapshotter.as_str() } else { name };
         self.drivers.get(name).ok_or_else(|| Error::NotFound { what: "snapshotter", name: name.to_owned() })
     }
 
@@ -128,8 +160,9 @@ impl Store {
     pub fn open(options: Options) -> Result<Self> {
         let root = &options.root;
         make_directory(root)?;
-        let boot = boot_id()?;
-        let content = gantry_content::Store::open(&root.join("content"), options.content.clone())?;
+        let boot = options.boot.clone().map_or_else(boot_id, Ok)?;
+        let blobs = gantry_content::Options { boot: Some(boot.clone()), ..options.content.clone() };
+        let content = gantry_content::Store::open(&root.join("content"), blobs)?;
         let database = Database::open(
             root,
             gantry_metadata::Options {
@@ -143,6 +176,10 @@ impl Store {
         let blobs = content.clone();
         database.before_flush(move || blobs.sync_pending().map_err(std::io::Error::other));
         let drivers = open_drivers(&options)?;
+        if !drivers.contains_key(&options.default_snapshotter) {
+            let name = options.default_snapshotter.clone();
+            return Err(Error::NotFound { what: "default snapshotter", name });
+        }
         let first = first_number(&database, &drivers)?;
         let registry = gantry_registry::Client::new(options.registry.clone())?;
         let inner = Arc::new(Inner {
@@ -195,7 +232,21 @@ fn open_drivers(options: &Options) -> Result<BTreeMap<String, Arc<dyn Driver>>> 
     make_directory(&root)?;
     let overlayfs = gantry_snapshot::Overlayfs::open(&root.join("overlayfs"), options.overlayfs.clone())?;
     let native = gantry_snapshot::Native::open(&root.join("native"))?;
-    let all: [Arc<dyn Driver>; 2] = [Arc::new(overlayfs), Arc::new(native)];
+    let mut all: Vec<Arc<dyn Driver>> = vec![Arc::new(overlayfs), Arc::new(native)];
+    for proxy in &options.proxies {
+        if all.iter().any(|driver| driver.name() == proxy.name) {
+            let (what, name) = ("snapshotter", proxy.name.clone());
+            return Err(Error::AlreadyExists { what, name });
+        }
+        let has = |name: &str| proxy.capabilities.iter().any(|capability| capability == name);
+        let capabilities = gantry_snapshot::Capabilities {
+            rebase: has("rebase"),
+            remap_ids: has("remap-ids"),
+            only_remap_ids: has("only-remap-ids"),
+        };
+        let runtime = tokio::runtime::Handle::current();
+        all.push(Arc::new(Foreign::new(&proxy.name, &proxy.socket, capabilities, runtime)));
+    }
     Ok(all.into_iter().map(|driver| (driver.name().to_owned(), driver)).collect())
 }
 

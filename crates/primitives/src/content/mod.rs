@@ -9,6 +9,7 @@ use gantry_metadata::{Content, contents, ingests};
 use gantry_types::image::MAX_DOCUMENT_BYTES;
 use gantry_types::{Descriptor, Digest, ErrorKind, Labels};
 
+use crate::failpoint::hit;
 use crate::filter::{Fields, Filters, label};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
@@ -149,7 +150,9 @@ impl Inner {
                 Err(error) => return Err(error.into()),
             }
         }
+        hit("document.stored");
         self.record_content(context, descriptor, labels)?;
+        hit("document.recorded");
         drop(pin);
         Ok(())
     }

@@ -160,7 +160,14 @@ impl State {
     ) -> Result<Self> {
         let (namespace, lease) = (context.namespace.clone(), context.lease.clone());
         let wanted = expected.cloned();
+        let isolated = inner.options.isolated_content;
         let record = inner.write(move |change| {
+            if let Some(digest) = wanted.as_ref().filter(|_| isolated)
+                && contents::lease_existing(change, &namespace, digest, lease.as_deref())?
+            {
+                return Err(Error::AlreadyExists { what: "content", name: digest.to_string() });
+            }
+            let wanted = wanted.filter(|_| !isolated);
             let opening = ingests::Opening { expected: wanted.as_ref(), total, lease: lease.as_deref() };
             Ok(ingests::open(change, &namespace, &reference, opening)?)
         })?;

@@ -2,6 +2,6 @@
 
 mod apply;
 mod create;
-mod view;
+pub(crate) mod view;
 
 pub use create::DiffRequest;

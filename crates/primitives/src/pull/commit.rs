@@ -9,6 +9,7 @@ use gantry_types::{ChainId, Descriptor, DiffId, ErrorKind, Labels, labels};
 
 use super::graph::ImagePlan;
 use super::layer::{Files, LayerKey, Started};
+use crate::failpoint::hit;
 use crate::progress::{Reporter, Stage};
 use crate::snapshots::SnapshotRequest;
 use crate::store::Inner;
@@ -198,8 +199,11 @@ impl Inner {
         let parent = step.parent.as_ref().map(|parent| parent.as_str().to_owned()).unwrap_or_default();
         let below = self.stack_on(&context.namespace, driver.name(), &parent)?;
         self.rebase(driver, files.number, &below, &files.unpacked.applied.implied)?;
+        hit("commit.rebased");
         let usage = driver.commit(files.number, &below)?;
+        hit("commit.counted");
         self.record_chain(context, step, files.number, usage, None)?;
+        hit("commit.recorded");
         files.keep();
         Ok(())
     }
@@ -321,7 +325,9 @@ impl Inner {
         let Some(top) = top else { return Ok(()) };
         self.share(context, driver, top)?;
         let key = format!("{}.{driver}", labels::GC_REF_SNAPSHOT);
-        self.record_content(context, config, &Labels::from([(key, top.to_string())]))
+        self.record_content(context, config, &Labels::from([(key, top.to_string())]))?;
+        hit("unpack.finished");
+        Ok(())
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 use super::graph::Fetcher;
 use super::pipeline::{self, Unpacked};
 use crate::content::read_blob;
+use crate::failpoint::hit;
 use crate::flight::{Landing, landed};
 use crate::progress::{Meter, Reporter, Stage};
 use crate::recover::PULL_KEY;
@@ -133,13 +134,26 @@ impl Store {
         let pin = self.blocking(move |inner| Ok(inner.database.pin(&wanted))).await?;
         let files = loop {
             match self.begin(&descriptor).await? {
-                Begun::Stored => break self.unpack_stored(&key, &descriptor, &meter).await?,
+                Begun::Stored => {
+                    meter.tell(Stage::Exists, &descriptor, descriptor.size);
+                    break self.unpack_stored(&key, &descriptor, &meter).await?;
+                }
                 Begun::Elsewhere => tokio::time::sleep(LOOK).await,
                 Begun::Here(ingest) => {
                     let Some(repository) = &repository else {
                         return Err(Error::NotFound { what: "content", name: descriptor.digest.to_string() });
                     };
-                    break self.download(repository, &key, &descriptor, *ingest, &meter).await?;
+                    // With all processors busy it is only stored on its way: the bytes wait in the page cache.
+                    let unpacks = Arc::clone(&self.inner.permits.unpacks);
+                    let permit = key.driver.as_ref().and_then(|_| unpacks.try_acquire_owned().ok());
+                    let way =
+                        key.driver.clone().filter(|_| permit.is_some()).map(|driver| (driver, key.lowest));
+                    let files = self.download(repository, way, &descriptor, *ingest, &meter).await?;
+                    drop(permit);
+                    break match files {
+                        Some(files) => Some(files),
+                        None => self.unpack_stored(&key, &descriptor, &meter).await?,
+                    };
                 }
             }
         };
@@ -151,7 +165,10 @@ impl Store {
         self.blocking(move |inner| {
             let key = format!("{PULL_KEY}{}", descriptor.digest);
             match inner.content.ingest(&key, Some(descriptor.size), Some(&descriptor.digest)) {
-                Ok(ingest) => Ok(Begun::Here(Box::new(ingest))),
+                Ok(ingest) => {
+                    hit("layer.begun");
+                    Ok(Begun::Here(Box::new(ingest)))
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(Begun::Stored),
                 Err(error) if error.kind() == ErrorKind::Unavailable => Ok(Begun::Elsewhere),
                 Err(error) => Err(error.into()),
@@ -167,8 +184,9 @@ impl Store {
         descriptor: &Descriptor,
         meter: &Arc<Meter>,
     ) -> Result<Option<Files>> {
-        meter.tell(Stage::Exists, descriptor, descriptor.size);
         let Some(driver) = &key.driver else { return Ok(None) };
+        let unpacks = Arc::clone(&self.inner.permits.unpacks);
+        let _permit = unpacks.acquire_owned().await.map_err(|_| Error::Cancelled("the pull"))?;
         let (inner, name, lowest) = (Arc::clone(&self.inner), driver.clone(), key.lowest);
         let (descriptor, meter) = (descriptor.clone(), Arc::clone(meter));
         let unpack = move || {
@@ -178,11 +196,11 @@ impl Store {
         tokio::task::spawn_blocking(unpack).await.map_err(|_| Error::panicked("unpacking a layer"))?
     }
 
-    /// Fetches a layer, stores it, and unpacks it on its way if it is to be unpacked.
+    /// Fetches a layer, stores it, and unpacks it on its way if that is asked for: for a driver, as the lowest layer or not.
     async fn download(
         &self,
         repository: &Repository,
-        key: &LayerKey,
+        way: Option<(String, bool)>,
         descriptor: &Descriptor,
         ingest: Ingest,
         meter: &Arc<Meter>,
@@ -190,16 +208,24 @@ impl Store {
         let from = ingest.offset();
         let (send, receive) = mpsc::channel::<Result<Bytes>>(DEPTH);
         let storer = Storer { ingest, receive, meter: Arc::clone(meter), descriptor: descriptor.clone() };
-        let (inner, driver, lowest) = (Arc::clone(&self.inner), key.driver.clone(), key.lowest);
-        let work = tokio::task::spawn_blocking(move || match driver {
+        let inner = Arc::clone(&self.inner);
+        let work = tokio::task::spawn_blocking(move || match way {
             None => storer.run(&mut |_| true).map(|()| None),
-            Some(name) => inner.unpack(&name, lowest, |give| storer.run(give)).map(Some),
+            Some((name, lowest)) => inner.unpack(&name, lowest, |give| storer.run(give)).map(Some),
         });
         let feed = async {
             if from >= descriptor.size {
                 return;
             }
-            let mut stream = match repository.blob(descriptor, from).await {
+            let options = &self.inner.options;
+            // One connection is enough for a near registry; a far one gives each only so much.
+            let opened = match options.ranges_from {
+                Some(large) if descriptor.size - from >= large => {
+                    repository.blob_ranges(descriptor, from, options.ranges).await
+                }
+                _ => repository.blob(descriptor, from).await,
+            };
+            let mut stream = match opened {
                 Ok(stream) => stream,
                 Err(error) => return drop(send.send(Err(error.into())).await),
             };
@@ -260,11 +286,15 @@ impl Storer {
             // need to fetch it again.
             give(chunk);
         }
+        hit("layer.received");
         if self.ingest.offset() < self.descriptor.size {
             return Err(Error::Cancelled("the download"));
         }
         match self.ingest.commit(Some(self.descriptor.size), Some(&self.descriptor.digest)) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                hit("layer.stored");
+                Ok(())
+            }
             Err(refused) if refused.error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(refused) => {
                 // Wrong bytes are no start for the next try.
@@ -319,6 +349,7 @@ impl Inner {
             kept: false,
         };
         driver.prepare(number, &[], &request)?;
+        hit("unpack.prepared");
         let target = driver.layers(number, &[])?;
         let whiteouts = match target.format {
             // Below the lowest layer is nothing that could be hidden.
@@ -328,6 +359,7 @@ impl Inner {
         };
         let target = gantry_layer::Target { root: target.upper.as_fd(), whiteouts, lower: &[] };
         files.unpacked = pipeline::run(&target, &self.layer_limits(), feed)?.1;
+        hit("unpack.applied");
         Ok(files)
     }
 
@@ -367,6 +399,7 @@ impl Started {
                 let layer = landed(flight.await)?;
                 let recorded =
                     store.blocking(move |inner| inner.record_content(&context, &descriptor, &source)).await;
+                hit("layer.recorded");
                 drop(layer);
                 recorded
             }

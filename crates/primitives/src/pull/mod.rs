@@ -22,6 +22,7 @@ use gantry_types::platform::Matcher;
 use gantry_types::{Descriptor, Labels, Reference, labels};
 use tokio::sync::Semaphore;
 
+use crate::failpoint::hit;
 use crate::progress::{Reporter, Stage};
 use crate::{Context, Error, Result, Store};
 
@@ -37,24 +38,29 @@ const LEASE_SECONDS: i64 = 24 * 3600;
 pub struct Concurrency {
     /// Layers that are fetched, with or without being unpacked.
     pub layers: usize,
+    /// Layers that are unpacked.
+    pub unpacks: usize,
 }
 
 impl Default for Concurrency {
-    /// Six are what most images have; each holds a few MiB of buffers.
+    /// Six layers are what most images have, and each holds a few MiB of buffers. As many are unpacked as there are processors:
+    /// the largest ones first, which then have them to themselves.
     fn default() -> Self {
-        Self { layers: 6 }
+        Self { layers: 6, unpacks: std::thread::available_parallelism().map_or(2, usize::from) }
     }
 }
 
 impl Concurrency {
     pub(crate) fn permits(self) -> Permits {
-        Permits { layers: Arc::new(Semaphore::new(self.layers.max(1))) }
+        let permits = |count: usize| Arc::new(Semaphore::new(count.clamp(1, Semaphore::MAX_PERMITS)));
+        Permits { layers: permits(self.layers), unpacks: permits(self.unpacks) }
     }
 }
 
 /// The right to do some of it.
 pub(crate) struct Permits {
     pub(crate) layers: Arc<Semaphore>,
+    pub(crate) unpacks: Arc<Semaphore>,
 }
 
 /// Where an image is unpacked to.
@@ -143,7 +149,9 @@ impl Store {
         );
         let target = resolve(&repository, &request.reference).await?;
         reporter.content(Stage::Resolved, &target, None, 0);
+        hit("pull.resolved");
         let lease = self.transfer_lease(&context).await?;
+        hit("pull.leased");
         let leased = lease.context.clone();
         let arrival = Arrival {
             source: Some((request.reference.host().to_owned(), request.reference.repository().to_owned())),
@@ -158,6 +166,7 @@ impl Store {
         let result = self.arrive(&leased, Some(&repository), target, &arrival).await;
         // Also after an error: what nobody else keeps goes, but for the bytes of interrupted layers.
         lease.end().await;
+        hit("pull.ended");
         if result.is_ok() {
             reporter.step(Stage::Done, &name);
         }
@@ -214,6 +223,7 @@ impl Store {
         for name in &arrival.names {
             let image = Image::new(name.clone(), target.clone(), arrival.labels.clone());
             images.push(self.image_put(context.clone(), arrival.holder.clone(), image).await?);
+            hit("image.named");
             arrival.reporter.step(Stage::Saved, name);
         }
         Ok(Pulled { target, images })

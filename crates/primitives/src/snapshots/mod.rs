@@ -3,7 +3,9 @@
 //! A driver makes directories before the record that names them, and a record goes before its directory does: a directory
 //! that no record names is an orphan, removed at the start and by `cleanup`.
 
+mod foreign;
 mod locks;
+pub mod proxy;
 
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::filter::{Fields, Filters, label};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
+pub(crate) use foreign::Foreign;
 pub use gantry_snapshot::Usage;
 pub(crate) use locks::{Locks, PendingImplied};
 

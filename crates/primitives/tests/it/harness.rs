@@ -77,11 +77,15 @@ pub(crate) fn registry() -> &'static Registry {
 
 /// A pull of a sample that is unpacked for `snapshotter`, if that is not empty.
 pub(crate) fn request(sample: &str, snapshotter: &str) -> PullRequest {
-    let name = registry().name(&format!("sample/{sample}:1"));
+    request_of(&registry().name(&format!("sample/{sample}:1")), snapshotter)
+}
+
+/// The same of any name.
+pub(crate) fn request_of(name: &str, snapshotter: &str) -> PullRequest {
     let unpack = Unpack { snapshotter: snapshotter.to_owned(), platform: Matcher::host() };
     PullRequest {
-        reference: Reference::parse(&name).expect("a reference"),
-        names: vec![name],
+        reference: Reference::parse(name).expect("a reference"),
+        names: vec![name.to_owned()],
         labels: Labels::new(),
         platforms: Matcher::host(),
         unpack: if snapshotter.is_empty() { Vec::new() } else { vec![unpack] },

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod archive;
+mod crash;
 mod harness;
 mod pull;
 mod push;
