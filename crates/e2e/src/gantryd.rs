@@ -30,15 +30,26 @@ pub fn on_reference() -> bool {
     std::env::var_os("GANTRY_DAEMON").is_some_and(|name| name == "containerd")
 }
 
-/// The daemon's binary: what `GANTRY_DAEMON` names, or the workspace's.
+/// The daemon's binary: what `GANTRY_DAEMON` names, or the workspace's. `GANTRY_CONTAINERD` may name another reference.
 fn daemon_binary() -> OsString {
-    std::env::var_os("GANTRY_DAEMON")
+    let reference = std::env::var_os("GANTRY_CONTAINERD").filter(|_| on_reference());
+    reference
+        .or_else(|| std::env::var_os("GANTRY_DAEMON"))
         .unwrap_or_else(|| gantry_testkit::runtime_binary().with_file_name("gantryd").into())
 }
 
 /// The client's: Debian's, or what `GANTRY_CTR` names.
 fn client_binary() -> OsString {
     std::env::var_os("GANTRY_CTR").unwrap_or_else(|| "ctr".into())
+}
+
+/// Whether the client is that of containerd 2, which leaves the work to the daemon.
+pub fn client_is_2() -> bool {
+    static IS_2: OnceLock<bool> = OnceLock::new();
+    *IS_2.get_or_init(|| {
+        let version = Invocation::new(client_binary()).arg("--version").run().ok();
+        version.text().rsplit(' ').any(|word| word.trim_start_matches('v').starts_with("2."))
+    })
 }
 
 impl Gantryd {
@@ -164,6 +175,11 @@ impl Gantryd {
         Tenant { daemon: self, name }
     }
 
+    /// Its socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Its directory of blobs.
     pub fn blobs(&self) -> PathBuf {
         let ours = self.dir.join("root/content/blobs/sha256");
@@ -195,10 +211,10 @@ impl Gantryd {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
-    /// Waits until no more is left than `base`: mounts below its directories, and ingests.
+    /// Waits until that is so.
     ///
     /// # Panics
-    /// When it is.
+    /// When it does not become so.
     #[track_caller]
     pub fn settles(&self, what: &str, met: impl Fn() -> bool) {
         until_within(SETTLE, what, || met().then_some(()));

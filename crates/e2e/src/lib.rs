@@ -18,14 +18,16 @@ mod image;
 pub mod images;
 mod podman;
 mod registry;
+mod transfer;
 pub mod tree;
 
 pub use containerd::Containerd;
 pub use docker::Docker;
-pub use gantryd::{Gantryd, Tenant, on_reference};
+pub use gantryd::{Gantryd, Tenant, client_is_2, on_reference};
 pub use image::{IMAGE, image_archive};
 pub use podman::Podman;
 pub use registry::{Access, PASSWORD, Registry, Trust, USER};
+pub use transfer::ServerPull;
 
 /// The reason to skip the tests of an engine, if there is one.
 pub fn unfit(program: &'static str) -> Option<String> {

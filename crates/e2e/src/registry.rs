@@ -52,8 +52,18 @@ impl Registry {
     /// The one of this test process with that access, started when it is first asked for.
     pub fn shared(access: Access) -> &'static Self {
         static SHARED: [OnceLock<Registry>; 3] = [const { OnceLock::new() }; 3];
-        SHARED[access as usize]
-            .get_or_init(|| Self::start(&tempfile::tempdir().expect("a temporary directory").keep(), access))
+        SHARED[access as usize].get_or_init(|| {
+            // It ends with the thread that started it: one that lasts as long as this process.
+            let (send, receive) = std::sync::mpsc::sync_channel(1);
+            std::thread::spawn(move || {
+                let dir = tempfile::tempdir().expect("a temporary directory").keep();
+                let _ = send.send(Self::start(&dir, access));
+                loop {
+                    std::thread::park();
+                }
+            });
+            receive.recv().expect("the registry starts")
+        })
     }
 
     /// Starts one that keeps everything below `dir`.
@@ -82,8 +92,12 @@ impl Registry {
     pub fn resume(&self) -> bool {
         fs::write(self.dir.join("config.yml"), self.configuration()).expect("config.yml");
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(self.dir.join("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
+        // It does not outlive whoever started it.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
+            .arg(self.dir.join("config.yml"))
+            .env("OTEL_TRACES_EXPORTER", "none");
         let mut process =
             command.stdin(Stdio::null()).stdout(log()).stderr(log()).spawn().expect("docker-registry starts");
         let listens = until_within(START, "docker-registry to listen", || {

@@ -62,7 +62,9 @@ fn an_archive_of_a_layout_is_imported() {
     tenant.clear();
     import(&tenant, &archive, &["--base-name", "example.test/layout", "--digests", "--no-unpack"]);
     let images = tenant.images();
-    assert!(images.iter().any(|name| name.starts_with("example.test/layout@sha256:")), "{images:?}");
+    // That of containerd 2 names what has no tag so, and nothing else.
+    let named = images.iter().any(|name| name.starts_with("example.test/layout@sha256:"));
+    assert!(named != gantry_e2e::client_is_2(), "{images:?}");
     assert!(tenant.snapshots().is_empty());
     tenant.clear();
 }

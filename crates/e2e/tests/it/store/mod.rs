@@ -8,6 +8,8 @@ mod crash;
 mod images;
 mod namespaces;
 mod pull;
+#[cfg(debug_assertions)]
+mod server;
 mod snapshots;
 mod trees;
 

@@ -26,7 +26,12 @@ fn namespaces_are_created_labelled_and_removed() {
 fn a_namespace_with_something_in_it_stays() {
     require_engine!("docker-registry");
     let (tenant, _) = pulled("ns-full", "busybox");
-    tenant.daemon().ctr(["namespaces", "rm", "ns-full"]).run().fails().says("failed precondition");
+    tenant
+        .daemon()
+        .ctr(["namespaces", "rm", "ns-full"])
+        .run()
+        .fails()
+        .says_any(&["failed precondition", "must be empty"]);
     tenant.clear();
     tenant.daemon().ctr(["namespaces", "rm", "ns-full"]).run().ok();
 }
@@ -62,6 +67,10 @@ fn events_tell_what_happens() {
     pull(&tenant, &name).run().ok();
     tenant.ctr(["images", "tag", &name, "example.test/event:1"]).run().ok();
     tenant.ctr(["images", "label", &name, "colour=blue"]).run().ok();
+    // Layers that another namespace has may be there without being committed again.
+    tenant.ctr(["snapshots", "prepare", "active"]).run().ok();
+    tenant.ctr(["snapshots", "commit", "committed", "active"]).run().ok();
+    tenant.ctr(["snapshots", "rm", "committed"]).run().ok();
     tenant.clear();
     let wanted =
         ["/images/create", "/images/update", "/images/delete", "/snapshot/commit", "/snapshot/remove"];
