@@ -23,7 +23,9 @@ impl<R: Read> Read for Hashing<R> {
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, layer, directory, ..] = &arguments[..] else { panic!("unpack LAYER DIRECTORY [inflate|hash|null]") };
+    let [_, layer, directory, ..] = &arguments[..] else {
+        panic!("unpack LAYER DIRECTORY [inflate|hash|null]")
+    };
     let stage = arguments.get(3).map_or("apply", String::as_str);
     let file = File::open(layer).map_err(Error::Read)?;
     let root = File::open(directory).map_err(Error::Read)?;
@@ -65,6 +67,7 @@ fn drained(reader: &mut dyn Read, buffer: &mut [u8]) -> Result<u64, Error> {
 }
 
 fn unpack(reader: &mut dyn Read, root: &File) -> Result<u64, Error> {
-    let target = Target { root: root.as_fd(), whiteouts: Whiteouts::Overlay { userxattr: false }, lower: &[] };
+    let target =
+        Target { root: root.as_fd(), whiteouts: Whiteouts::Overlay { userxattr: false }, lower: &[] };
     Ok(apply(reader, &target, &ApplyOptions::default())?.archive_bytes)
 }
