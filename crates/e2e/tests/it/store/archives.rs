@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use gantry_e2e::images::samples;
-use gantry_e2e::{Access, Docker, Gantryd, Tenant, require_engine, tree};
+use gantry_e2e::{Access, Docker, Gantryd, Podman, Tenant, require_engine, tree};
 use gantry_testkit::Invocation;
 
 use super::{pulled, sample};
@@ -125,6 +125,34 @@ fn images_go_to_docker_and_come_back() {
     assert_eq!(tenant.images(), ["docker.io/library/travelled:1"]);
     tree::assert_same(&files(&tenant, "docker.io/library/travelled:1"), &expected);
     tenant.clear();
+}
+
+#[test]
+fn images_go_to_podman_and_come_back_in_both_forms() {
+    require_engine!("podman");
+    let podman = Podman::shared();
+    let (tenant, name) = pulled("archive-podman", "busybox");
+    let dir = tempfile::tempdir().unwrap();
+    let there = dir.path().join("there.tar");
+    tenant.ctr(["images", "tag", &name, "localhost/travelled:2"]).run().ok();
+    tenant.ctr(["images", "export"]).arg(&there).arg("localhost/travelled:2").run().ok();
+    let expected = files(&tenant, &name);
+    tenant.clear();
+    podman.podman(["load", "--quiet", "--input"]).arg(&there).run().ok();
+    for (form, base) in [("docker-archive", None), ("oci-archive", Some("localhost/travelled"))] {
+        let back = dir.path().join(form);
+        podman
+            .podman(["save", "--quiet", "--format", form, "--output"])
+            .arg(&back)
+            .arg("localhost/travelled:2")
+            .run()
+            .ok();
+        let base: Vec<&str> = base.into_iter().flat_map(|base| ["--base-name", base]).collect();
+        import(&tenant, &back, &base);
+        assert_eq!(tenant.images(), ["localhost/travelled:2"], "{form}");
+        tree::assert_same(&files(&tenant, "localhost/travelled:2"), &expected);
+        tenant.clear();
+    }
 }
 
 #[test]
