@@ -30,10 +30,10 @@ bench: setup build
 	cargo run --release --package gantry-bench -- --view $(VIEW) --count $(COUNT) $(RUNTIMES) $(SCENARIO)
 
 ## Pulls of a large image, us and the peers in turn: COUNT, IMAGE (gzip, zstd; both without it) and ENGINES (by name; all without
-## it) may be given: scripts/bench-pull.sh.
+## it) and PART (pulls, stages, latency, crowd) may be given: scripts/bench-pull.sh.
 bench-pull: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),3)
 bench-pull: setup
-	@scripts/bench-pull.sh --count $(COUNT) $(if $(IMAGE),--image $(IMAGE)) $(ENGINES)
+	@scripts/bench-pull.sh --count $(COUNT) $(if $(IMAGE),--image $(IMAGE)) $(if $(PART),--part $(PART)) $(ENGINES)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.

@@ -3,7 +3,8 @@
 # .cache of the checkout: the image (scripts/bench-image.sh), containerd and docker of Debian sid (scripts/sid.sh), and the
 # programs that containerd and docker inflate with where they find them. Needs root.
 #
-# The arguments go to the benchmark: --count N, --image gzip|zstd, and engines by name.
+# The arguments go to the benchmark: --count N, --image gzip|zstd, --part pulls|stages|latency|crowd, and engines by name.
+# GANTRY_BENCH_BUILT=1 takes the binaries that are there.
 set -eu
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache

@@ -36,6 +36,8 @@ use report::Report;
 use stages::Stages;
 use store::Tmpfs;
 
+/// How much of an error is shown.
+const ERROR_LINES: usize = 2;
 /// Where the images are in the registry.
 const REPOSITORY: &str = "bench";
 
@@ -59,6 +61,9 @@ fn run(options: &Options) -> Result<(), String> {
         let layout = format!("{}:{image}", options.layout.display());
         registry.push(&layout, &format!("{REPOSITORY}:{image}"));
     }
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    println!("Linux {}, {cores} cores, load {}", read("/proc/sys/kernel/osrelease"), read("/proc/loadavg"));
     for image in &options.images {
         let mut report = Report::new(image);
         if options.does(Part::Pulls) {
@@ -96,7 +101,10 @@ fn pulls(
                     report.add(&engine.name, sample);
                 }
                 // docker 20.10 does not know zstd.
-                Err(error) => eprintln!("{image} {}/{} {}: {error}", turn + 1, options.count, engine.name),
+                Err(error) => {
+                    let short: Vec<&str> = error.lines().take(ERROR_LINES).collect();
+                    eprintln!("{image} {}/{} {}: {}", turn + 1, options.count, engine.name, short.join("\n"));
+                }
             }
         }
     }
