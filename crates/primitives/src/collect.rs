@@ -62,6 +62,8 @@ struct State {
     waiting: Vec<Answer>,
     /// Whether there may be something to unlink.
     released: bool,
+    /// Whether the directories that an earlier run took out of sight were looked at.
+    swept: bool,
     /// What had happened when the last collection began.
     seen: Dirt,
     stopped: bool,
@@ -196,6 +198,9 @@ fn run(weak: &Weak<Inner>, shared: &(Mutex<State>, Condvar)) {
         }
         if task.unlink || task.collect {
             failed |= report("unlinking", &unlink(&inner).map_err(Arc::new));
+            if !std::mem::replace(&mut lock(&shared.0).swept, true) {
+                failed |= report("sweeping", &sweep(&inner).map_err(Arc::new));
+            }
         }
         if task.settle {
             lock(&shared.0).settled = inner.database.dirt().mutations;
@@ -286,10 +291,13 @@ pub(crate) fn unlink(inner: &Inner) -> Result<()> {
         }
         inner.database.acknowledge(releases)?;
     }
-    if directories {
-        for driver in inner.drivers.values() {
-            while driver.collect()? > 0 {}
-        }
+    if directories { sweep(inner) } else { Ok(()) }
+}
+
+/// Deletes the files of directories that were taken out of sight.
+fn sweep(inner: &Inner) -> Result<()> {
+    for driver in inner.drivers.values() {
+        while driver.collect()? > 0 {}
     }
     Ok(())
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use gantry_metadata::{contents, ingests, snapshots};
+use gantry_metadata::{contents, ingests, leases, namespaces, snapshots};
 use gantry_types::{Digest, ErrorKind};
 
 use crate::Result;
 use crate::content::ingest_key;
+use crate::pull::TRANSFER_LABEL;
 use crate::store::Inner;
 
 /// The keys of ingests that no record names and that resume nevertheless: those of pulls.
@@ -16,6 +17,7 @@ pub(crate) const PULL_KEY: &str = "pull/";
 pub(crate) fn recover(inner: &Arc<Inner>) -> Result<()> {
     verify_blobs(inner)?;
     remove_unrecorded(inner)?;
+    end_transfers(inner)?;
     for driver in inner.drivers.values() {
         let name = driver.name().to_owned();
         let forgotten = inner.write(move |change| Ok(snapshots::forget_unsynced(change, &name)?))?;
@@ -43,6 +45,20 @@ pub(crate) fn recover(inner: &Arc<Inner>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Ends the leases of transfers that ended with the process before.
+fn end_transfers(inner: &Inner) -> Result<()> {
+    inner.write(|change| {
+        for (namespace, _) in namespaces::list(change)? {
+            for lease in leases::list(change, &namespace)? {
+                if lease.labels.contains_key(TRANSFER_LABEL) {
+                    leases::delete(change, &namespace, &lease.id)?;
+                }
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Looks at blobs whose bytes may not have reached the disk before the machine stopped.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use gantry_content::Ingest;
-use gantry_metadata::{IngestHold, contents, ingests};
+use gantry_metadata::{IngestHold, Pin, contents, ingests};
 use gantry_types::{Digest, ErrorKind, Labels};
 
 use super::{ingest_key, read_blob};
@@ -37,6 +37,8 @@ pub(crate) struct State {
     context: Context,
     record: gantry_metadata::Ingest,
     bytes: Source,
+    /// Keeps what is shared without a record of anybody.
+    _pin: Option<Pin>,
     _hold: IngestHold,
 }
 
@@ -172,11 +174,11 @@ impl State {
             Ok(ingests::open(change, &namespace, &reference, opening)?)
         })?;
         let hold = inner.database.hold_ingest(record.id);
-        let bytes = match &record.expected {
-            Some(digest) => Source::Shared(digest.clone()),
-            None => Source::Own(Box::new(begin(inner, &record, total, expected)?)),
+        let (bytes, pin) = match &record.expected {
+            Some(digest) => (Source::Shared(digest.clone()), None),
+            None => begin(inner, &record, total, expected)?,
         };
-        Ok(Self { context, record, bytes, _hold: hold })
+        Ok(Self { context, record, bytes, _pin: pin, _hold: hold })
     }
 
     fn over(&self) -> Error {
@@ -207,7 +209,8 @@ impl State {
     pub(crate) fn own(&mut self, inner: &Inner) -> Result<&mut Ingest> {
         if let Source::Shared(digest) = &self.bytes {
             let blob = inner.content.open_blob(digest)?;
-            let mut ingest = begin(inner, &self.record, 0, None)?;
+            let key = ingest_key(self.record.id, &self.record.reference);
+            let mut ingest = inner.content.ingest(&key, None, None)?;
             ingest.truncate(0)?;
             while ingest.offset() < blob.size() {
                 let chunk = read_blob(&blob, ingest.offset(), COPY_BYTES)?;
@@ -310,14 +313,21 @@ fn begin(
     record: &gantry_metadata::Ingest,
     total: u64,
     expected: Option<&Digest>,
-) -> Result<Ingest> {
+) -> Result<(Source, Option<Pin>)> {
     let key = ingest_key(record.id, &record.reference);
     let total = Some(total).filter(|total| *total != 0);
-    match inner.content.ingest(&key, total, expected) {
-        // A file without a record: an orphan, or one that is about to be unlinked. It is written anew.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            Ok(inner.content.ingest(&key, total, None)?)
+    // A file without a record: its writer was killed in between, or is about to make one, or it is to be unlinked, which the
+    // pin puts off. It is verified, so nothing has to be sent.
+    if let Some(digest) = expected.filter(|_| !inner.options.isolated_content) {
+        let pin = inner.database.pin(digest);
+        let fits = |info: &gantry_content::BlobInfo| total.is_none_or(|total| total == info.size);
+        if inner.content.info(digest).is_ok_and(|info| fits(&info)) {
+            return Ok((Source::Shared(digest.clone()), Some(pin)));
         }
-        result => Ok(result?),
     }
+    let ingest = match inner.content.ingest(&key, total, expected) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => inner.content.ingest(&key, total, None)?,
+        result => result?,
+    };
+    Ok((Source::Own(Box::new(ingest)), None))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use gantry_metadata::snapshots;
+use gantry_metadata::{Resource, leases, snapshots};
 use gantry_snapshot::{Driver, Kind, SnapshotNumber};
 use gantry_types::{ChainId, Descriptor, DiffId, ErrorKind, Labels, labels};
 
@@ -37,7 +37,7 @@ impl UnpackPlan {
         let mut plan = Self { driver, image: image.clone(), chain, present: 0 };
         // The uppermost tells of all below.
         for place in (0..plan.chain.len()).rev() {
-            if inner.is_unpacked(context, plan.driver.name(), &plan.chain[place])? {
+            if inner.hold_chain(context, plan.driver.name(), &plan.chain[place])? {
                 plan.present = place + 1;
                 break;
             }
@@ -142,17 +142,30 @@ impl Drop for ChainGuard<'_> {
 }
 
 impl Inner {
-    /// Whether the namespace has the snapshot of a chain, or can have the shared one.
-    pub(crate) fn is_unpacked(&self, context: &Context, driver: &str, chain: &ChainId) -> Result<bool> {
-        self.read(|view| {
-            if snapshots::find_chain(view, driver, chain)?.is_some() {
-                return Ok(true);
+    /// Whether the namespace has the snapshot of a chain; the shared one is given to it. The lease of the request keeps it
+    /// from then on, so that no collection takes it from below who builds on it.
+    fn hold_chain(&self, context: &Context, driver: &str, chain: &ChainId) -> Result<bool> {
+        let (context, driver, chain) = (context.clone(), driver.to_owned(), chain.clone());
+        self.write(move |change| {
+            let (namespace, lease) = (&context.namespace, context.lease.as_deref());
+            if snapshots::find_chain(change, &driver, &chain)?.is_some() {
+                match snapshots::share(change, namespace, &driver, &chain, &Labels::new(), lease) {
+                    // The name is that of a snapshot of its own.
+                    Err(error) if error.kind() == ErrorKind::FailedPrecondition => {}
+                    result => return Ok(result.map(|_| true)?),
+                }
             }
-            match snapshots::get(view, &context.namespace, driver, chain.as_str()) {
-                Ok(found) => Ok(found.kind == gantry_metadata::SnapshotKind::Committed),
-                Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-                Err(error) => Err(error.into()),
+            match snapshots::get(change, namespace, &driver, chain.as_str()) {
+                Ok(found) if found.kind == gantry_metadata::SnapshotKind::Committed => {}
+                Ok(_) => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(error.into()),
             }
+            if let Some(lease) = lease {
+                let resource = Resource::Snapshot { driver, key: chain.to_string() };
+                leases::add(change, namespace, lease, &resource)?;
+            }
+            Ok(true)
         })
     }
 
@@ -165,18 +178,20 @@ impl Inner {
     ) -> Result<()> {
         let driver = step.driver.name();
         let _guard = self.chains.lock(driver, &step.chain);
-        if !self.is_unpacked(context, driver, &step.chain)? {
+        if !self.hold_chain(context, driver, &step.chain)? {
             let files = match files {
-                Some(files) => files,
+                Some(files) => Some(files),
+                // Another image took them, on top of something else.
                 None if step.driver.capabilities().rebase => {
-                    // Another image took them, on top of something else.
-                    self.unpack_blob(driver, step.parent.is_none(), &step.layer.digest)?
+                    Some(self.unpack_blob(driver, step.parent.is_none(), &step.layer.digest)?)
                 }
-                None => return self.unpack_in_turn(context, &step),
+                None => None,
             };
-            self.commit_files(context, &step, files)?;
+            match files {
+                Some(files) => self.commit_files(context, &step, files)?,
+                None => self.unpack_in_turn(context, &step)?,
+            }
         }
-        self.share(context, driver, &step.chain)?;
         let with = Labels::from([(labels::UNCOMPRESSED.to_owned(), step.diff.to_string())]);
         let _pin = self.database.pin(&step.layer.digest);
         self.record_content(context, &step.layer, &with)
@@ -299,21 +314,6 @@ impl Inner {
         self.record_chain(context, step, number, usage, Some(request.key.clone()))
     }
 
-    /// Gives the namespace the shared snapshot of a chain; one of its own under this name will do as well.
-    fn share(&self, context: &Context, driver: &str, chain: &ChainId) -> Result<()> {
-        let (context, driver, chain) = (context.clone(), driver.to_owned(), chain.clone());
-        self.write(move |change| {
-            let lease = context.lease.as_deref();
-            if snapshots::find_chain(change, &driver, &chain)?.is_none() {
-                return Ok(());
-            }
-            match snapshots::share(change, &context.namespace, &driver, &chain, &Labels::new(), lease) {
-                Err(error) if error.kind() == ErrorKind::FailedPrecondition => Ok(()),
-                result => Ok(result.map(drop)?),
-            }
-        })
-    }
-
     /// Has the image's configuration keep its snapshots.
     fn finish_unpack(
         &self,
@@ -323,7 +323,6 @@ impl Inner {
         top: Option<&ChainId>,
     ) -> Result<()> {
         let Some(top) = top else { return Ok(()) };
-        self.share(context, driver, top)?;
         let key = format!("{}.{driver}", labels::GC_REF_SNAPSHOT);
         self.record_content(context, config, &Labels::from([(key, top.to_string())]))?;
         hit("unpack.finished");

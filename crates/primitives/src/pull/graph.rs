@@ -20,6 +20,8 @@ const MAX_DOCUMENTS: usize = 8192;
 /// One image of a graph, for one platform.
 #[derive(Debug, Clone)]
 pub(crate) struct ImagePlan {
+    /// Its manifest's digest.
+    pub(crate) manifest: Digest,
     /// Its configuration's descriptor.
     pub(crate) config: Descriptor,
     /// What the configuration says; nothing for an artifact.
@@ -62,6 +64,12 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
+    /// The manifest that a layer is of.
+    pub(crate) fn parent_of(&self, layer: &Digest) -> Option<String> {
+        let has = |image: &&ImagePlan| image.layers.iter().any(|one| one.digest == *layer);
+        self.images.iter().find(has).map(|image| image.manifest.to_string())
+    }
+
     /// Everything that is no document, once each.
     pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
         let mut seen = HashSet::new();
@@ -157,6 +165,7 @@ impl Fetcher {
         self.keep(descriptor, &bytes, refs).await?;
         let own = descriptor.digest.to_string();
         let mut image = ImagePlan {
+            manifest: descriptor.digest.clone(),
             platform: descriptor.platform.clone().unwrap_or_default(),
             document: None,
             layers: manifest.layers,

@@ -30,6 +30,8 @@ pub(crate) use commit::ChainLocks;
 use graph::{Graph, ImagePlan};
 pub(crate) use layer::{LayerDone, LayerKey};
 
+/// Marks the leases of transfers, which do not outlive the daemon.
+pub(crate) const TRANSFER_LABEL: &str = "io.gantry/transfer";
 /// How long the lease of a transfer lasts if the daemon dies with it.
 const LEASE_SECONDS: i64 = 24 * 3600;
 
@@ -256,7 +258,8 @@ impl Store {
         order.sort_by_key(|(key, descriptor)| (std::cmp::Reverse(descriptor.size), key.digest.clone()));
         let mut flights = layer::Started::default();
         for (key, descriptor) in order {
-            arrival.reporter.content(Stage::Waiting, &descriptor, None, 0);
+            let parent = graph.parent_of(&descriptor.digest);
+            arrival.reporter.content(Stage::Waiting, &descriptor, parent.as_deref(), 0);
             let flight = self.layer_flight(repository, &key, &descriptor, &arrival.reporter);
             flights.add(key, descriptor, flight);
         }
@@ -288,6 +291,10 @@ impl Store {
                 .iter()
                 .filter(suits)
                 .min_by_key(|image| unpack.platform.rank(Some(&image.platform)));
+            // An artifact has nothing to unpack, and is whole without.
+            if !graph.images.iter().any(ImagePlan::is_runnable) {
+                continue;
+            }
             let Some(image) = best else {
                 let name = &arrival.origin;
                 let wanted: Vec<String> = unpack.platform.0.iter().map(ToString::to_string).collect();
@@ -314,7 +321,8 @@ impl Store {
         let expires = gantry_metadata::Timestamp::now()
             .checked_add(jiff::SignedDuration::from_secs(LEASE_SECONDS))
             .unwrap_or(gantry_metadata::Timestamp::MAX);
-        let labels = Labels::from([(labels::GC_EXPIRE.to_owned(), expires.to_string())]);
+        let marks = [(labels::GC_EXPIRE, expires.to_string()), (TRANSFER_LABEL, "true".to_owned())];
+        let labels: Labels = marks.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         let (namespace, lease) = (context.namespace.clone(), id.clone());
         self.blocking(move |inner| {
             inner.write(move |change| {
