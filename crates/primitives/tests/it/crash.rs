@@ -37,23 +37,23 @@ fn child() {
 /// Every image of the namespace has all its content, and that is what its digests say.
 async fn check(store: &Store) -> usize {
     let test = context("test");
-    let images = store.image_list(test.clone(), Vec::new()).await.unwrap();
+    let images = store.image_list(test.clone(), Vec::new()).await.expect("a list");
     let mut pending: Vec<Descriptor> = images.iter().map(|image| image.target.clone()).collect();
     while let Some(descriptor) = pending.pop() {
         let reader = store.content_reader(test.clone(), descriptor.digest.clone()).await;
         let reader = reader.unwrap_or_else(|error| panic!("a dangling image: {descriptor:?}: {error}"));
-        let bytes = reader.read(0, usize::MAX / 2).await.unwrap();
+        let bytes = reader.read(0, usize::MAX / 2).await.expect("its bytes");
         assert!(Digest::sha256(&bytes) == descriptor.digest, "damaged: {descriptor:?}");
         match descriptor.kind() {
             Kind::Index => {
-                let index = Index::read(&bytes, &descriptor.media_type).unwrap();
+                let index = Index::read(&bytes, &descriptor.media_type).expect("a document");
                 let host = gantry_types::platform::Matcher::host();
                 pending.extend(
                     index.manifests.into_iter().filter(|child| host.rank(child.platform.as_ref()).is_some()),
                 );
             }
             Kind::Manifest => {
-                let manifest = Manifest::read(&bytes, &descriptor.media_type).unwrap();
+                let manifest = Manifest::read(&bytes, &descriptor.media_type).expect("a document");
                 pending.extend(manifest.layers);
                 pending.push(manifest.config);
             }
@@ -127,11 +127,11 @@ fn pictures() -> Vec<Image> {
     let disk = Disk::new(Names::Journal);
     disk.record(PICTURES);
     runtime().block_on(async {
-        let store = Store::open(options(disk.path(), "before")).unwrap();
+        let store = Store::open(options(disk.path(), "before")).expect("a store");
         for sample in ["busybox", "everything", "plain"] {
-            store.pull(context("test"), request(sample, "overlayfs")).await.unwrap();
+            store.pull(context("test"), request(sample, "overlayfs")).await.expect("a pull");
         }
-        store.close().unwrap();
+        store.close().expect("it closes");
     });
     disk.recorded()
 }
