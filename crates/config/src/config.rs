@@ -43,6 +43,8 @@ pub struct Config {
     pub registry_limits: RegistryLimits,
     /// `[limits.content]`.
     pub content_limits: ContentLimits,
+    /// `[limits.layers]`.
+    pub layer_limits: LayerLimits,
     /// `[limits.events]`.
     pub event_limits: EventLimits,
     /// `[proxy_plugins.<name>]`.
@@ -316,6 +318,34 @@ section! {
 }
 
 section! {
+    /// What a layer may be, whoever made it.
+    LayerLimits {
+        /// The most entries, and directories that they imply.
+        entries: u64 = 8_000_000,
+        /// The largest layer, uncompressed.
+        archive_bytes: Size = Size(1 << 40),
+        /// The largest file with its holes.
+        file_bytes: Size = Size(1 << 42),
+        /// The most components of a name.
+        depth: usize = 2048,
+        /// The largest extended header.
+        pax_bytes: Size = Size(1 << 20),
+        /// The most extended attributes of one file.
+        xattrs: usize = 1024,
+        /// The most names of one file.
+        links: u64 = 1_000_000,
+        /// The most parts of one sparse file.
+        sparse_parts: usize = 1 << 20,
+        /// The memory for names that are kept until the end of a layer.
+        names_bytes: Size = Size(256 << 20),
+        /// How many times its compressed size a layer may have, once it has more than `ratio_grace_bytes`.
+        ratio: u64 = 2000,
+        /// How large a layer may become before its ratio counts.
+        ratio_grace_bytes: Size = Size(4 << 30),
+    }
+}
+
+section! {
     /// How much of the past can be asked for.
     EventLimits {
         /// The most events that are kept.
@@ -377,6 +407,7 @@ impl Config {
             (&["gc"], &self.gc),
             (&["limits", "registry"], &self.registry_limits),
             (&["limits", "content"], &self.content_limits),
+            (&["limits", "layers"], &self.layer_limits),
             (&["limits", "events"], &self.event_limits),
         ]
     }
@@ -400,6 +431,7 @@ impl Config {
             ["gc"] => &mut self.gc,
             ["limits", "registry"] => &mut self.registry_limits,
             ["limits", "content"] => &mut self.content_limits,
+            ["limits", "layers"] => &mut self.layer_limits,
             ["limits", "events"] => &mut self.event_limits,
             _ => return None,
         })

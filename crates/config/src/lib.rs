@@ -25,9 +25,9 @@ mod tests;
 mod value;
 
 pub use config::{
-    Config, Content, ContentLimits, Debug, Durability, EventLimits, Gc, Grpc, Images, Level, LogFormat,
-    Metrics, ProxyKind, ProxyPlugin, Pull, Registry, RegistryLimits, RegistryRetry, RegistryTimeouts,
-    SharingPolicy, Snapshots, Store, Tracing, Ttrpc,
+    Config, Content, ContentLimits, Debug, Durability, EventLimits, Gc, Grpc, Images, LayerLimits, Level,
+    LogFormat, Metrics, ProxyKind, ProxyPlugin, Pull, Registry, RegistryLimits, RegistryRetry,
+    RegistryTimeouts, SharingPolicy, Snapshots, Store, Tracing, Ttrpc,
 };
 pub use error::Error;
 pub use load::{Ignored, Loaded};

@@ -60,8 +60,6 @@ pub struct Options {
     pub ranges: gantry_registry::Ranges,
     /// How the registry client behaves.
     pub registry: gantry_registry::Options,
-    /// The directories of `hosts.toml` files, by registry.
-    pub hosts: Vec<PathBuf>,
     /// Layers that are fetched at the same time in all pulls, and that are unpacked.
     pub concurrency: Concurrency,
     /// When the collector runs.
@@ -88,7 +86,6 @@ impl Options {
             ranges_from: None,
             ranges: gantry_registry::Ranges { chunk_bytes: 4 << 20, parallel: 4 },
             registry: gantry_registry::Options::default(),
-            hosts: Vec::new(),
             concurrency: Concurrency::default(),
             collection: crate::collect::Schedule::default(),
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use gantry_config::{Config, Durability, SharingPolicy, Size};
+use gantry_config::{Config, Durability, LayerLimits, SharingPolicy, Size};
 use gantry_primitives::access::{DockerCredentials, TreeHosts};
 use gantry_primitives::registry::{self, Anonymous, Credentials, Limits, Proxies, Retry, Timeouts};
 use gantry_primitives::{Access, Durability as Commits, Options, ProxySnapshotter, Schedule, Store};
@@ -62,7 +62,7 @@ fn options(config: &Config) -> Result<Options> {
         chunk_bytes: pull.range_size.0.max(1),
         parallel: usize::try_from(pull.ranges.max(1)).unwrap_or(1),
     };
-    options.hosts.clone_from(&config.registry.config_path);
+    limit_layers(&mut options, &config.layer_limits);
     options.registry = registry_options(config);
     options.collection = Schedule {
         startup_delay: config.gc.startup_delay,
@@ -71,6 +71,22 @@ fn options(config: &Config) -> Result<Options> {
         mutations: config.gc.mutation_threshold.into(),
     };
     Ok(options)
+}
+
+fn limit_layers(options: &mut Options, limits: &LayerLimits) {
+    let (layer, inflate) = (&mut options.layer, &mut options.inflate);
+    layer.entries = limits.entries;
+    layer.archive_bytes = limits.archive_bytes.0;
+    layer.file_bytes = limits.file_bytes.0;
+    layer.depth = limits.depth;
+    layer.pax_bytes = limits.pax_bytes.0;
+    layer.xattrs = limits.xattrs;
+    layer.links = limits.links;
+    layer.sparse_parts = limits.sparse_parts;
+    layer.names_bytes = bytes(limits.names_bytes);
+    inflate.output_bytes = limits.archive_bytes.0;
+    inflate.ratio = limits.ratio;
+    inflate.ratio_grace_bytes = limits.ratio_grace_bytes.0;
 }
 
 fn namespaces(names: &[String]) -> Result<Vec<Namespace>> {
@@ -130,6 +146,10 @@ mod tests {
         assert_eq!(format!("{:?}", ours.registry.retry), format!("{:?}", theirs.registry.retry));
         assert_eq!((ours.journal, ours.durability), (theirs.journal, theirs.durability));
         assert_eq!(ours.shared_namespaces, theirs.shared_namespaces);
+        assert_eq!(
+            format!("{:?} {:?}", ours.layer, ours.inflate),
+            format!("{:?} {:?}", theirs.layer, theirs.inflate)
+        );
     }
 
     #[test]
