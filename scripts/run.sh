@@ -10,8 +10,13 @@ cache=$PWD/.cache/rootfs
 state=$(mktemp -d /run/gantry-run.XXXXXX)
 started=""
 finish() {
-    for pid in $started; do kill "$pid" 2> /dev/null && wait "$pid" 2> /dev/null; done
+    status=$?
+    for pid in $started; do
+        kill "$pid" 2> /dev/null || true
+        wait "$pid" 2> /dev/null || true
+    done
     rm -rf "$state"
+    exit $status
 }
 trap finish EXIT
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
@@ -48,7 +53,7 @@ debian_image() {
     umoci new --image "$layout.part:latest"
     umoci unpack --image "$layout.part:latest" "$unpacked/bundle"
     cp -a "$cache/debian/rootfs/." "$unpacked/bundle/rootfs/"
-    umoci repack --image "$layout.part:latest" "$unpacked/bundle"
+    umoci repack --image "$layout.part:latest" --refresh-bundle "$unpacked/bundle"
     rm "$unpacked/bundle/rootfs/etc/issue"
     echo "of the second layer" > "$unpacked/bundle/rootfs/etc/layer"
     umoci repack --image "$layout.part:latest" --refresh-bundle "$unpacked/bundle"
