@@ -120,7 +120,6 @@ pub(crate) fn container(
         process: plan,
         gate: Gate::Socket,
         await_cgroup: false,
-        entrances: Vec::new(),
         traceable,
         leaves_binary: false,
         failpoint: crate::failpoint::Failpoint::from_environment(),
