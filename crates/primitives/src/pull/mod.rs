@@ -323,15 +323,17 @@ impl Store {
             .unwrap_or(gantry_metadata::Timestamp::MAX);
         let marks = [(labels::GC_EXPIRE, expires.to_string()), (TRANSFER_LABEL, "true".to_owned())];
         let labels: Labels = marks.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let (namespace, lease) = (context.namespace.clone(), id.clone());
+        let (store, context) = (self.clone(), context.with_lease(id.clone()));
         self.blocking(move |inner| {
+            let namespace = context.namespace.clone();
             inner.write(move |change| {
-                leases::create(change, &namespace, &lease, &labels)?;
+                leases::create(change, &namespace, &id, &labels)?;
                 Ok(())
-            })
+            })?;
+            // Made here, so that the lease ends also if nobody waits for it any more.
+            Ok(TransferLease { store, context, owned: true })
         })
-        .await?;
-        Ok(TransferLease { store: self.clone(), context: context.with_lease(id), owned: true })
+        .await
     }
 }
 
