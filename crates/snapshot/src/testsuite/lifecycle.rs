@@ -175,6 +175,8 @@ fn close_twice(bench: &Bench<'_>) {
 
 fn usage(bench: &Bench<'_>) {
     const MIB: u64 = 1 << 20;
+    // A file system that places blocks late (ext4) counts some for its own records until it has placed them.
+    const SLACK: u64 = 64 << 10;
     let big = |name: &str| file(name, &"x".repeat(MIB as usize), 0o644);
     bench.layer("below", None, &[big("one"), super::files::link("one", "two"), dir("dir", 0o755)]);
     let below = ok(bench.snapshotter.usage("below"));
@@ -186,12 +188,13 @@ fn usage(bench: &Bench<'_>) {
     apply(bench.mount(&mounts, "active").path(), &[big("three"), big("four")]);
     let after = ok(bench.snapshotter.usage("active"));
     assert_eq!(after.inodes - before.inodes, 2, "{before:?} {after:?}");
-    assert!((2 * MIB..3 * MIB).contains(&(after.size - before.size)), "{before:?} {after:?}");
+    assert!((2 * MIB - SLACK..3 * MIB).contains(&(after.size - before.size)), "{before:?} {after:?}");
     if bench.features.counts_changes_only {
         assert!(after.size < 3 * MIB, "{after:?} has what its parent has");
     }
     bench.commit("above", "active");
-    assert_eq!(ok(bench.snapshotter.usage("above")), after);
+    let above = ok(bench.snapshotter.usage("above"));
+    assert!(above.inodes == after.inodes && above.size.abs_diff(after.size) <= SLACK, "{above:?} {after:?}");
     bench.view("view", Some("above"));
     assert_eq!(ok(bench.snapshotter.usage("view")), crate::Usage::default());
 }
