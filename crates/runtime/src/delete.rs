@@ -1,13 +1,16 @@
 //! delete.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
 
-use gantry_cgroup::Cgroup;
+use gantry_cgroup::{Cgroup, Depth, Hierarchy};
 use gantry_sys::process;
 use gantry_types::ContainerId;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
+use crate::config::Bundle;
 use crate::container::{Container, live_maker};
 use crate::error::Error;
 use crate::host::Host;
@@ -16,6 +19,9 @@ use crate::state::{StateDir, Status};
 /// How long a killed process may take to end, which may be in the middle of a write to a slow disk; and how long the
 /// process that makes a container may go on with it.
 const END_TIMEOUT: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+
+/// How long processes of a killed runtime may stay in the cgroup that it was about to fill.
+const UNRECORDED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether a container that runs is killed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +121,30 @@ fn destroy(host: &Host, container: Container) -> Result<(), Error> {
         host.notices.warn(format_args!("{failed}"));
     }
     removed.and(root).and(resctrl).and(state)
+}
+
+/// Removes the cgroup of a container that another runtime was killed in the middle of making, before it had written down
+/// anything. One that somebody is in stays: it is not this container's alone.
+///
+/// # Errors
+/// `InvalidArgument` for a configuration that names no possible cgroup; `FailedPrecondition` when it stays.
+pub fn delete_unrecorded_cgroup(host: &Host, id: &ContainerId, bundle: &Path) -> Result<(), Error> {
+    let bundle = Bundle::load(bundle, None)?;
+    let hierarchy = Hierarchy::detect().map_err(gantry_cgroup::Error::from)?;
+    let record = crate::create::resolve(host, id, &bundle.spec, &hierarchy)?.record();
+    let cgroup = Cgroup::from_record(&record, crate::create::cgroup_features(host));
+    // The runtime's own processes end with it, but not at once.
+    let end = Instant::now() + UNRECORDED_PATIENCE;
+    while !cgroup.pids(Depth::Tree)?.is_empty() {
+        if Instant::now() >= end {
+            return Err(Error::State {
+                status: Status::Stopped,
+                reason: format!("the cgroup of {id} is left to the processes in it"),
+            });
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(cgroup.delete()?)
 }
 
 /// Removes the cgroup. Whoever is still in it is killed: processes of a container without a pid namespace outlive the

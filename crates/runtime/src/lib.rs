@@ -69,7 +69,7 @@ pub use checkpoint::{
 };
 pub use container::{Snapshot, list, processes, snapshot, start_time};
 pub use create::{Console, CreateRequest, Created, create, create_loaded, run};
-pub use delete::{Force, delete};
+pub use delete::{Force, delete, delete_unrecorded_cgroup};
 pub use error::{Error, Failure};
 pub use exec::{ExecRequest, ExecTarget, exec};
 pub use features::{COMMIT, Features, VERSION, features};

@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::own::{self, ReportRequest, ReportResponse};
 use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::{CreateTaskResponse, StartRequest, StartResponse, method};
-use gantry_testkit::{Bundle, Need, require, until_true};
+use gantry_testkit::{Bundle, Cgroups, Need, require, until_true};
 use gantry_ttrpc::client::Options;
 use gantry_ttrpc::{CallError, Code};
 
@@ -91,4 +92,28 @@ fn an_exec_that_hangs_in_its_runtime_has_failed() {
     until_true("the runtime to be gone", || !runs(&wrapper.display().to_string()));
     task.delete_process("e").good();
     assert_eq!(task.status(), Status::Running);
+}
+
+#[test]
+fn a_runtime_that_is_killed_before_it_has_written_anything_leaves_no_cgroup() {
+    ours!("the reference leaves it");
+    require!(Need::Root, Need::Program("runc"));
+    let daemon = Daemon::new();
+    let bundle = Bundle::new().sleeping().edit(|c| c["ociVersion"] = serde_json::json!("1.0.2"));
+    let mut task = daemon.task(bundle);
+    let path = Path::new(task.bundle.cgroup_parent().trim_start_matches('/')).join("c");
+    let made: Vec<_> = Cgroups::detect().dirs("/").iter().map(|root| root.join(&path)).collect();
+    let wrapper = task.bundle.path().join("hangs-in-create");
+    let inside = task.bundle.path().join("inside").display().to_string();
+    let dirs = made.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(" ");
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' create '*) mkdir -p {dirs} && : > {inside} ; sleep 1000 ;; esac\nexec runc \"$@\"\n"
+    );
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    task.options.binary_name = wrapper.display().to_string();
+    let request = task.create_request(Io::default());
+    is_late(call::<_, CreateTaskResponse>(&task.shim, method::CREATE, &request));
+    assert!(Path::new(&inside).exists(), "it made no cgroup");
+    until_true("the cgroups to be gone", || made.iter().all(|dir| !dir.exists()));
 }

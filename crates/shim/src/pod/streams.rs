@@ -285,13 +285,12 @@ impl Pod {
             self.epoll.remove(&control);
         }
         self.streams.pid = 0;
+        let failure = Failure::new(ErrorKind::Unavailable, "the streams process has ended");
+        let mut making = Vec::new();
         for (_, waiter) in std::mem::take(&mut self.streams.waiting) {
-            let failure = Failure::new(ErrorKind::Unavailable, "the streams process has ended");
             match waiter {
-                Waiter::Client(caller) => self.answer(caller, Err(failure)),
-                Waiter::Made { id, exec_id, caller, then } => {
-                    self.streams_served(&id, &exec_id, caller, &then, Err(failure));
-                }
+                Waiter::Client(caller) => self.answer(caller, Err(failure.clone())),
+                made @ Waiter::Made { .. } => making.push(made),
             }
         }
         let served: Vec<(String, String)> = self
@@ -302,23 +301,32 @@ impl Pod {
                 streamed.map(move |(exec_id, _)| (id.clone(), exec_id.to_owned()))
             })
             .collect();
-        if served.is_empty() {
-            return;
+        if !served.is_empty() {
+            self.log.error(&failure.message);
+            self.streams.replaced += 1;
         }
-        self.log.error("the streams process has ended");
-        self.streams.replaced += 1;
-        if self.streams.replaced > MAX_REPLACED {
-            return self.log.error("it has ended too often, and is not replaced again");
+        let replaced = self.streams.replaced <= MAX_REPLACED;
+        if !replaced {
+            self.log.error("it has ended too often, and is not replaced again");
         }
-        for (id, exec_id) in served {
+        for (id, exec_id) in served.into_iter().filter(|_| replaced) {
             let exit = self.containers.get(&id).and_then(|it| it.process(&exec_id)).and_then(|it| it.exit);
-            match self.add_streams(&id, &exec_id) {
-                Ok(_) => {
-                    if let Some(exit) = exit {
-                        self.ended_streams(&id, &exec_id, exit);
-                    }
-                }
-                Err(failure) => self.log.error(&format!("streams of {id} {exec_id}: {failure}")),
+            let added = self.add_streams(&id, &exec_id);
+            let waits = |waiter: &Waiter| matches!(waiter, Waiter::Made { id: i, exec_id: e, .. } if *i == id && *e == exec_id);
+            let waiter = making.iter().position(waits);
+            match (added, waiter) {
+                // Who waits for its making does not notice.
+                (Ok(seq), Some(index)) => self.streams.waiting.push((seq, making.swap_remove(index))),
+                (Ok(_), None) => {}
+                (Err(failure), _) => self.log.error(&format!("streams of {id} {exec_id}: {failure}")),
+            }
+            if let Some(exit) = exit {
+                self.ended_streams(&id, &exec_id, exit);
+            }
+        }
+        for waiter in making {
+            if let Waiter::Made { id, exec_id, caller, then } = waiter {
+                self.streams_served(&id, &exec_id, caller, &then, Err(failure.clone()));
             }
         }
     }

@@ -20,7 +20,14 @@ pub(crate) fn delete_forced(subject: &Subject) -> Result<(), Failure> {
 
 fn remove(subject: &Subject, force: Force) -> Result<(), Failure> {
     let removed = match subject.external() {
-        Some(external) => external.delete(),
+        Some(external) => external.delete().and_then(|()| match force {
+            Force::No => Ok(()),
+            // One that was killed while it made the container knows nothing of it.
+            Force::Yes => {
+                gantry_runtime::delete_unrecorded_cgroup(&subject.host(), &subject.id, &subject.bundle)
+                    .map_err(Failure::from)
+            }
+        }),
         None => match gantry_runtime::delete(&subject.host(), &subject.id, force).map_err(Failure::from) {
             // Somebody removed it by hand.
             Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),

@@ -281,13 +281,14 @@ impl<'d> Case<'d> {
 
     fn no_process_left(&mut self, ledger: &Ledger) {
         let parent = self.task.bundle.cgroup_parent().to_owned();
+        let cgroups = Cgroups::detect();
         let end = Instant::now() + FREE;
-        let processes = || Cgroups::detect().processes(&parent);
-        while !processes().is_empty() && Instant::now() < end {
+        while !cgroups.processes(&parent).is_empty() && Instant::now() < end {
             thread::sleep(Duration::from_millis(3));
         }
-        let left = processes();
-        if left.is_empty() {
+        let left = cgroups.processes(&parent);
+        let dirs = cgroups.below(&parent);
+        if left.is_empty() && dirs.is_empty() {
             return;
         }
         let name = |pid: &i32| {
@@ -296,7 +297,7 @@ impl<'d> Case<'d> {
             format!("{} {}", stat.chars().take(60).collect::<String>(), String::from_utf8_lossy(&words))
         };
         let names: Vec<_> = left.iter().map(name).collect();
-        ledger.wrong("processes are left after Delete", &(names, &self.done));
+        ledger.wrong("processes or cgroups are left after Delete", &(names, dirs, &self.done));
         left.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| {
             let _ = kill_process(pid, Signal::KILL);
         });
