@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::section::{Section, section};
-use crate::value::{Size, words};
+use crate::value::{Endpoint, Size, words};
 
 /// The configuration of `gantryd`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -156,11 +156,11 @@ section! {
 section! {
     /// Traces by OpenTelemetry.
     Tracing {
-        /// The URL of the collector (OTLP over HTTP); no traces if it is not given.
-        endpoint: Option<String> = None,
-        /// The part of the requests that is traced.
+        /// The URL of the collector (OTLP over HTTP), with `/v1/traces` after it if it has no path; no traces if neither it nor `OTEL_EXPORTER_OTLP_ENDPOINT` is given.
+        endpoint: Option<Endpoint> = None,
+        /// The part of the requests that is traced, where whoever asks has not decided it; `OTEL_TRACES_SAMPLER` if it is 1.
         sampling_ratio: f64 = 1.0,
-        /// The name of this daemon in the traces.
+        /// The name of this daemon in the traces; `OTEL_SERVICE_NAME` goes before it.
         service_name: String = "gantryd".into(),
     }
 }

@@ -31,4 +31,4 @@ pub use config::{
 };
 pub use error::Error;
 pub use load::{Ignored, Loaded};
-pub use value::Size;
+pub use value::{Endpoint, Size};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Config, Durability, Error, Level, Loaded, LogFormat, SharingPolicy, Size};
+use crate::{Config, Durability, Endpoint, Error, Level, Loaded, LogFormat, SharingPolicy, Size};
 
 fn parse(text: &str) -> Result<Loaded, Error> {
     Config::parse(Path::new("/etc/gantry/config.toml"), text)
@@ -126,6 +126,12 @@ fn errors_say_where_and_what_is_allowed() {
     check("[plugins.\"io.containerd.grpc.v1.cri\".registry]\nconfig_pat = \"/a\"", 2, &["config_path"]);
     check("[plugins.\"io.containerd.nri.v1.nri\"]\ndisable = true", 1, &[]);
     check("[gc]\npause_threshold = 2.0", 2, &["from 0 to 1"]);
+    for url in
+        ["localhost:4318", "ftp://a", "http://", "http://a:b", "http://a:1:2", "http://a b", "http://a?b"]
+    {
+        let message = "an URL such as \"http://127.0.0.1:4318\"";
+        check(&format!("[tracing]\nendpoint = \"{url}\""), 2, &["tracing.endpoint", message]);
+    }
     check("[proxy_plugins.a]\ntype = \"content\"\naddress = \"/a\"", 2, &["snapshot"]);
     check("[proxy_plugins.a]\ntype = \"snapshot\"", 1, &["address"]);
     check("[proxy_plugins.a]\ntyp = \"snapshot\"", 2, &["was type meant"]);
@@ -209,6 +215,14 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
         loaded.ignored.iter().map(|ignored| (ignored.line, ignored.key.clone())).collect();
     found.sort();
     assert_eq!(found, expect);
+}
+
+#[test]
+fn the_url_of_a_collector_has_a_path() {
+    let path = |url: &str| Endpoint::parse(url).unwrap().or_path("/v1/traces").as_str().to_owned();
+    assert_eq!(path("http://a:4318"), "http://a:4318/v1/traces");
+    assert_eq!(path("https://[::1]:4318/"), "https://[::1]:4318/v1/traces");
+    assert_eq!(path("http://a/b/"), "http://a/b/");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use toml::de::DeValue;
 use crate::Error;
 use crate::document::{Node, quoted};
 use crate::duration;
+use crate::hosts::HostUrl;
 
 /// What a key may have.
 pub(crate) trait Value: Sized {
@@ -172,6 +173,60 @@ impl Value for SocketAddr {
 
     fn write(&self) -> Option<String> {
         Some(quoted(&self.to_string()))
+    }
+}
+
+/// The URL of a collector: `http[s]://host[:port][/path]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// None for what is no such URL.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (_, rest) = text.split_once("://")?;
+        HostUrl::parse(text)?;
+        let host = rest.split_once('/').map_or(rest, |(host, _)| host);
+        let (name, port) = match host.rsplit_once(':') {
+            // The colons of an address of IPv6 are within brackets.
+            Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+            _ => (host, None),
+        };
+        let is_address = name.starts_with('[') && name.ends_with(']');
+        let is_name = !name.is_empty() && !name.contains(['[', ']', ':']);
+        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+        ((is_address || is_name) && is_port).then(|| Self(text.to_owned()))
+    }
+
+    /// The URL as it was given.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is reached by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+
+    /// The same with `path`, if it has none of its own.
+    #[must_use]
+    pub fn or_path(self, path: &str) -> Self {
+        let bare = self.0.trim_end_matches('/');
+        if bare.split_once("://").is_some_and(|(_, rest)| rest.contains('/')) {
+            return self;
+        }
+        Self(format!("{bare}{path}"))
+    }
+}
+
+impl Value for Endpoint {
+    const ALLOWED: &'static str = "an URL such as \"http://127.0.0.1:4318\"";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        node.value.as_str().and_then(Self::parse).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.0))
     }
 }
 

@@ -30,6 +30,7 @@ mod time;
 mod transfer;
 mod version;
 
+pub use http::HeaderMap;
 pub use introspection::{About, Proxy};
 pub use observe::Observer;
 pub use serve::{Door, Limits};

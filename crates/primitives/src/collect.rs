@@ -13,6 +13,7 @@ use gantry_types::ErrorKind;
 use tokio::sync::oneshot;
 
 use crate::content::ingest_key;
+use crate::spans::{blocking_within, span};
 use crate::store::Inner;
 use crate::{Error, Result, Store};
 
@@ -189,7 +190,8 @@ fn run(weak: &Weak<Inner>, shared: &(Mutex<State>, Condvar)) {
         let mut failed = false;
         if task.collect {
             lock(&shared.0).seen = inner.database.dirt();
-            let result = collect_now(&inner, !task.waiting.is_empty()).map_err(Arc::new);
+            let collect = || collect_now(&inner, !task.waiting.is_empty());
+            let result = blocking_within(&span!("collect"), collect).map_err(Arc::new);
             failed |= report("collection", &result);
             for answer in task.waiting {
                 // Whoever asked may have gone.

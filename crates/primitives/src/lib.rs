@@ -33,6 +33,7 @@ mod pull;
 mod push;
 mod recover;
 mod snapshots;
+mod spans;
 mod store;
 
 pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
@@ -50,4 +51,5 @@ pub use gantry_registry as registry;
 pub use pull::{Access, Concurrency, PullRequest, Pulled, Unpack};
 pub use push::PushRequest;
 pub use snapshots::{SnapshotRequest, Usage, proxy};
+pub use spans::SPANS;
 pub use store::{DEFAULT_SNAPSHOTTER, Options, ProxySnapshotter, Store};

@@ -15,6 +15,7 @@ use gantry_types::{Descriptor, Digest, ErrorKind, Labels, Reference, labels};
 use crate::content::Reader;
 use crate::progress::{Reporter, Stage};
 use crate::pull::Access;
+use crate::spans::{span, within};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
@@ -56,6 +57,15 @@ impl Store {
     /// # Errors
     /// NotFound for content that the store lacks; Unauthenticated, PermissionDenied, Unavailable from the registry.
     pub async fn push(&self, context: Context, request: PushRequest) -> Result<Descriptor> {
+        let span = span!(
+            "push",
+            image.ref = %request.reference,
+            containerd.namespace = %context.namespace,
+        );
+        within(span, self.push_image(context, request)).await
+    }
+
+    async fn push_image(&self, context: Context, request: PushRequest) -> Result<Descriptor> {
         let access = &request.access;
         let repository = self.inner.registry.repository(
             &request.reference,

@@ -1,7 +1,7 @@
 //! `gantryd serve`: from the settings to a daemon, and to its end.
 //!
 //! ```text
-//!   settings ─► log ─► place ─► sockets ─► store ─► READY
+//!   settings ─► log, traces ─► place ─► sockets ─► store ─► READY
 //!                                            │  SIGHUP: settings again
 //!                     SIGTERM ─► STOPPING ───┴─► health says so, requests end (a time limit) ─► store is durable
 //! ```
@@ -16,6 +16,7 @@ mod place;
 mod settings;
 mod socket;
 mod store;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -36,6 +37,7 @@ use self::metrics::Metrics;
 use self::place::Place;
 use self::settings::Settings;
 use self::socket::Socket;
+use self::traces::{Traced, Traces};
 use crate::command::Options;
 
 pub(crate) use gantry_door_containerd::VERSION as API_VERSION;
@@ -81,8 +83,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let settings = Settings::load(options)?;
     let config = &settings.config;
-    let log = Log::start(config.debug.level, config.debug.format)?;
+    let (traces, refused) = match Traces::start(&config.tracing) {
+        Ok(traces) => (traces, None),
+        Err(error) => (None, Some(error)),
+    };
+    let log = Log::start(config.debug.level, config.debug.format, traces.as_ref())?;
     report(&settings);
+    if let Some(error) = refused {
+        tracing::warn!(error = format!("{error:#}"), "no traces are sent");
+    }
     let place = Place::take(&config.store.root, settings.state())?;
     let grpc = &config.grpc;
     let socket = Socket::open(&grpc.address, grpc.uid, grpc.gid, &mut socket::given())?;
@@ -95,7 +104,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start threads")?;
+    if let Some(traces) = &traces {
+        traces.run_on(runtime.handle());
+    }
     let result = runtime.block_on(serve(options, settings, log, &place, socket));
+    if let (Some(traces), Ok(())) = (traces, &result) {
+        traces.end();
+    }
     runtime.shutdown_timeout(THREAD_GRACE);
     result
 }
@@ -109,13 +124,8 @@ fn report(settings: &Settings) {
         let (file, line) = (ignored.path.display(), ignored.line);
         tracing::warn!(%file, line, key = %ignored.key, "a key of containerd's without a counterpart is ignored");
     }
-    let (debug, tracing) = (&settings.config.debug, &settings.config.tracing);
-    for (key, is_set) in
-        [("debug.address", debug.address.is_some()), ("tracing.endpoint", tracing.endpoint.is_some())]
-    {
-        if is_set {
-            tracing::warn!(key, "has no effect in this build");
-        }
+    if settings.config.debug.address.is_some() {
+        tracing::warn!(key = "debug.address", "has no effect in this build");
     }
 }
 
@@ -130,7 +140,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     let door = Door {
         store: store.clone(),
         about: Arc::new(about(&settings, place)?),
-        observer: metrics.clone(),
+        observer: Arc::new(Traced(metrics.clone())),
         serving: ended,
         access,
         uploads: config.pull.max_concurrent_uploads.max(1) as usize,

@@ -5,6 +5,7 @@ mod parse;
 mod tests;
 mod tree;
 
+pub(crate) use self::parse::HostUrl;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::parse::HostsFile;
 pub use tree::HostTree;

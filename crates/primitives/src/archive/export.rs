@@ -11,6 +11,7 @@ use gantry_types::{Descriptor, Digest, Reference};
 use super::docker::DockerImage;
 use super::{ANNOTATION_NAME, ANNOTATION_REF, INDEX, LAYOUT, MANIFEST};
 use crate::progress::{Reporter, Stage};
+use crate::spans::{blocking_within, span};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
@@ -63,9 +64,10 @@ impl Store {
         out: Box<dyn Write + Send>,
         request: ExportRequest,
     ) -> Result<()> {
+        let span = span!("export", images = request.images.len());
         self.blocking(move |inner| {
             request.reporter.step(Stage::Begun, "export");
-            inner.write_archive(&context, out, &request)?;
+            blocking_within(&span, || inner.write_archive(&context, out, &request))?;
             request.reporter.step(Stage::Done, "export");
             Ok(())
         })

@@ -12,6 +12,7 @@ use gantry_types::{Descriptor, Labels};
 use super::{ANNOTATION_NAME, ANNOTATION_REF, INDEX};
 use crate::progress::{Reporter, Stage};
 use crate::pull::{Arrival, Unpack};
+use crate::spans::{span, within};
 use crate::{Context, Error, Result, Store};
 
 /// Which names an image of an archive gets. It is given what the archive's index says of it.
@@ -71,7 +72,8 @@ impl Store {
     ) -> Result<Imported> {
         let lease = self.transfer_lease(&context).await?;
         let leased = lease.context.clone();
-        let result = self.import_leased(&leased, source, &request).await;
+        let span = span!("import", containerd.namespace = %context.namespace);
+        let result = within(span, self.import_leased(&leased, source, &request)).await;
         lease.end().await;
         result
     }

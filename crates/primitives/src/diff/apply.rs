@@ -10,6 +10,7 @@ use gantry_types::{Descriptor, Mount, media_type};
 
 use super::view::{self, open_directory};
 use crate::pull::pipeline::{self, Unpacked};
+use crate::spans::{blob_span, blocking_within};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
@@ -97,10 +98,11 @@ impl Store {
         sync: bool,
     ) -> Result<Descriptor> {
         let inner = Arc::clone(&self.inner);
+        let span = blob_span!("apply", descriptor);
         let work = move || {
             let blob = inner.open_content(&context, &descriptor.digest)?;
             let (target, number) = inner.target_of(&mounts)?;
-            let unpacked = inner.apply_blob(&blob, &target)?;
+            let unpacked = blocking_within(&span, || inner.apply_blob(&blob, &target))?;
             if sync {
                 rustix::fs::syncfs(&target.upper).map_err(Error::errno("syncing", "the layer"))?;
             }

@@ -12,6 +12,7 @@ use super::layer::{Files, LayerKey, Started};
 use crate::failpoint::hit;
 use crate::progress::{Reporter, Stage};
 use crate::snapshots::SnapshotRequest;
+use crate::spans::{blob_span, blocking_within, span};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
@@ -79,7 +80,8 @@ impl UnpackPlan {
                 let context = context.clone();
                 let inner = Arc::clone(&store.inner);
                 let files = done.as_ref().and_then(|done| done.take_files());
-                let work = move || inner.commit_layer(&context, step, files);
+                let span = span!("commit", snapshotter = self.driver.name(), chain_id = %self.chain[place]);
+                let work = move || blocking_within(&span, || inner.commit_layer(&context, step, files));
                 tokio::task::spawn_blocking(work)
                     .await
                     .map_err(|_| Error::panicked("committing a layer"))??;
@@ -183,7 +185,8 @@ impl Inner {
                 Some(files) => Some(files),
                 // Another image took them, on top of something else.
                 None if step.driver.capabilities().rebase => {
-                    Some(self.unpack_blob(driver, step.parent.is_none(), &step.layer.digest)?)
+                    let unpack = || self.unpack_blob(driver, step.parent.is_none(), &step.layer.digest);
+                    Some(blocking_within(&blob_span!("apply", step.layer), unpack)?)
                 }
                 None => None,
             };
@@ -308,7 +311,8 @@ impl Inner {
         let below = self.stack_on(&context.namespace, driver.name(), &request.parent)?;
         let target = driver.layers(number, &below)?;
         let blob = self.content.open_blob(&step.layer.digest)?;
-        let applied = self.apply_blob(&blob, &target)?;
+        let span = blob_span!("apply", step.layer);
+        let applied = blocking_within(&span, || self.apply_blob(&blob, &target))?;
         Self::check_diff(step, &applied.diff_id)?;
         let usage = driver.commit(number, &below)?;
         self.record_chain(context, step, number, usage, Some(request.key.clone()))

@@ -10,6 +10,7 @@ use gantry_types::platform::Matcher;
 use gantry_types::{ChainId, Descriptor, Digest, Labels, Platform, labels};
 
 use crate::progress::{Reporter, Stage};
+use crate::spans::{blob_span, within};
 use crate::{Context, Error, Result, Store};
 
 /// The deepest nesting of indexes.
@@ -209,11 +210,14 @@ impl Fetcher {
             return Err(Error::NotFound { what: "content", name: descriptor.digest.to_string() });
         };
         self.reporter.content(Stage::Downloading, descriptor, parent, 0);
-        let bytes = if descriptor.kind().has_children() {
-            repository.manifest(descriptor).await?
-        } else {
-            repository.blob_bytes(descriptor, MAX_DOCUMENT_BYTES).await?
+        let fetch = async {
+            if descriptor.kind().has_children() {
+                Ok(repository.manifest(descriptor).await?)
+            } else {
+                Ok(repository.blob_bytes(descriptor, MAX_DOCUMENT_BYTES).await?)
+            }
         };
+        let bytes = within(blob_span!("fetch", descriptor), fetch).await?;
         self.reporter.content(Stage::Complete, descriptor, parent, descriptor.size);
         Ok(bytes)
     }

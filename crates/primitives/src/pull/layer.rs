@@ -15,6 +15,7 @@ use gantry_registry::Repository;
 use gantry_snapshot::{Driver, Format, Kind, Request, SnapshotNumber};
 use gantry_types::{Descriptor, Digest, ErrorKind, Labels};
 use tokio::sync::mpsc;
+use tracing::{Instrument as _, Span};
 
 use super::graph::Fetcher;
 use super::pipeline::{self, Unpacked};
@@ -23,6 +24,7 @@ use crate::failpoint::hit;
 use crate::flight::{Landing, landed};
 use crate::progress::{Meter, Reporter, Stage};
 use crate::recover::PULL_KEY;
+use crate::spans::{blob_span, blocking_within, within};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
 
@@ -117,7 +119,11 @@ impl Store {
             (self.clone(), repository.cloned(), key.clone(), descriptor.clone());
         let fetch_key = key.clone();
         self.inner.layers.join(key, move || {
-            async move { store.fetch_layer(repository, fetch_key, descriptor, meter).await }.boxed()
+            // Whoever begins it has it in his trace, whoever goes on with it.
+            let caller = Span::current();
+            async move { store.fetch_layer(repository, fetch_key, descriptor, meter).await }
+                .instrument(caller)
+                .boxed()
         })
     }
 
@@ -148,7 +154,9 @@ impl Store {
                     let permit = key.driver.as_ref().and_then(|_| unpacks.try_acquire_owned().ok());
                     let way =
                         key.driver.clone().filter(|_| permit.is_some()).map(|driver| (driver, key.lowest));
-                    let files = self.download(repository, way, &descriptor, *ingest, &meter).await?;
+                    let span = blob_span!("fetch", descriptor);
+                    let fetched = self.download(repository, way, &descriptor, *ingest, &meter);
+                    let files = within(span, fetched).await?;
                     drop(permit);
                     break match files {
                         Some(files) => Some(files),
@@ -189,9 +197,10 @@ impl Store {
         let _permit = unpacks.acquire_owned().await.map_err(|_| Error::Cancelled("the pull"))?;
         let (inner, name, lowest) = (Arc::clone(&self.inner), driver.clone(), key.lowest);
         let (descriptor, meter) = (descriptor.clone(), Arc::clone(meter));
+        let span = blob_span!("apply", descriptor);
         let unpack = move || {
             meter.tell(Stage::Extracting, &descriptor, 0);
-            inner.unpack_blob(&name, lowest, &descriptor.digest).map(Some)
+            blocking_within(&span, || inner.unpack_blob(&name, lowest, &descriptor.digest)).map(Some)
         };
         tokio::task::spawn_blocking(unpack).await.map_err(|_| Error::panicked("unpacking a layer"))?
     }
@@ -209,9 +218,13 @@ impl Store {
         let (send, receive) = mpsc::channel::<Result<Bytes>>(DEPTH);
         let storer = Storer { ingest, receive, meter: Arc::clone(meter), descriptor: descriptor.clone() };
         let inner = Arc::clone(&self.inner);
+        let span = if way.is_some() { blob_span!("apply", descriptor) } else { Span::none() };
         let work = tokio::task::spawn_blocking(move || match way {
             None => storer.run(&mut |_| true).map(|()| None),
-            Some((name, lowest)) => inner.unpack(&name, lowest, |give| storer.run(give)).map(Some),
+            Some((name, lowest)) => {
+                let apply = || inner.unpack(&name, lowest, |give| storer.run(give));
+                blocking_within(&span, apply).map(Some)
+            }
         });
         let feed = async {
             if from >= descriptor.size {

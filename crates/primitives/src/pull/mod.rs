@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 use crate::failpoint::hit;
 use crate::progress::{Reporter, Stage};
+use crate::spans::{span, within};
 use crate::{Context, Error, Result, Store};
 
 pub(crate) use commit::ChainLocks;
@@ -139,6 +140,15 @@ impl Store {
     /// # Cancel safety
     /// When it is dropped, it ends; its bytes stay for the next try.
     pub async fn pull(&self, context: Context, request: PullRequest) -> Result<Pulled> {
+        let span = span!(
+            "pull",
+            image.ref = %request.reference,
+            containerd.namespace = %context.namespace,
+        );
+        within(span, self.pull_image(context, request)).await
+    }
+
+    async fn pull_image(&self, context: Context, request: PullRequest) -> Result<Pulled> {
         let reporter = request.reporter.clone();
         let name = request.reference.to_string();
         reporter.step(Stage::Begun, &name);
@@ -149,7 +159,7 @@ impl Store {
             Arc::clone(&access.hosts),
             Arc::clone(&access.credentials),
         );
-        let target = resolve(&repository, &request.reference).await?;
+        let target = within(span!("resolve"), resolve(&repository, &request.reference)).await?;
         reporter.content(Stage::Resolved, &target, None, 0);
         hit("pull.resolved");
         let lease = self.transfer_lease(&context).await?;
@@ -198,7 +208,8 @@ impl Store {
             source: None,
         };
         let leased = lease.context.clone();
-        let result = self.arrive(&leased, None, target, &arrival).await;
+        let span = span!("unpack", image.digest = %target.digest);
+        let result = within(span, self.arrive(&leased, None, target, &arrival)).await;
         lease.end().await;
         result.map(drop)
     }
