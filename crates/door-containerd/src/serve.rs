@@ -160,7 +160,7 @@ impl Door {
             .add_service(limited!(ContentServer, ContentService { store: store() }))
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))
-            .add_service(limited!(MountsServer, MountsService))
+            .add_service(limited!(MountsServer, MountsService { store: store() }))
             .add_service(limited!(DiffServer, DiffService { store: store() }))
             .add_service(limited!(TransferServer, transfer))
             .add_service(limited!(EventsServer, EventsService { store: store(), serving }))

@@ -23,6 +23,8 @@ const SETTLE: Duration = Duration::from_secs(2);
 const BATCH: usize = 256;
 /// How long the thread waits after an error before it tries again.
 const RETRY: Duration = Duration::from_secs(5);
+/// Collections in a row that were overtaken; who waits is answered then, and the rest goes with the next one.
+const ROUNDS: usize = 8;
 
 /// When the collector runs by itself.
 #[derive(Debug, Clone)]
@@ -193,6 +195,9 @@ fn run(weak: &Weak<Inner>, shared: &(Mutex<State>, Condvar)) {
             let collect = || collect_now(&inner, !task.waiting.is_empty());
             let result = blocking_within(&span!("collect"), collect).map_err(Arc::new);
             failed |= report("collection", &result);
+            if result.as_ref().is_ok_and(|collected| collected.outdated) {
+                lock(&shared.0).due = Some(Instant::now());
+            }
             for answer in task.waiting {
                 // Whoever asked may have gone.
                 let _ = answer.send(result.clone());
@@ -234,13 +239,39 @@ fn report<T>(what: &str, result: &std::result::Result<T, Arc<Error>>) -> bool {
 /// Collects; `whole`: until the bytes are gone.
 fn collect_now(inner: &Inner, whole: bool) -> Result<Collected> {
     let begin = Instant::now();
-    let collected = gantry_metadata::collect(&inner.database, gantry_metadata::Collection::now())?;
+    let one = || Ok(gantry_metadata::collect(&inner.database, gantry_metadata::Collection::now())?);
+    let collected = until_current(one)?;
     if whole {
         inner.database.flush()?;
         unlink(inner)?;
     }
     tracing::debug!(duration = ?begin.elapsed(), ?collected, "collected");
     Ok(collected)
+}
+
+/// Collects again when names joined or left the shared ones meanwhile: what was not looked at by then would stay.
+fn until_current(mut one: impl FnMut() -> Result<Collected>) -> Result<Collected> {
+    let mut sum = one()?;
+    for _ in 1..ROUNDS {
+        if !sum.outdated {
+            break;
+        }
+        let next = one()?;
+        sum = Collected {
+            contents: sum.contents + next.contents,
+            snapshots: sum.snapshots + next.snapshots,
+            images: sum.images + next.images,
+            ingests: sum.ingests + next.ingests,
+            leases: sum.leases + next.leases,
+            mounts: sum.mounts + next.mounts,
+            kept: next.kept,
+            outdated: next.outdated,
+            mark: sum.mark + next.mark,
+            sweep: sum.sweep + next.sweep,
+            longest_change: sum.longest_change.max(next.longest_change),
+        };
+    }
+    Ok(sum)
 }
 
 /// Forces what was made to the disk, and records that: it need not be looked at after a power cut.
@@ -282,7 +313,7 @@ pub(crate) fn unlink(inner: &Inner) -> Result<()> {
                 Bytes::Snapshot { driver, number } => {
                     numbers.entry(driver).or_default().push(SnapshotNumber(*number));
                 }
-                Bytes::Mount { .. } => {}
+                Bytes::Mount { state, .. } => Inner::release_mounts(state)?,
             }
         }
         for (name, numbers) in numbers {
@@ -321,5 +352,27 @@ impl Store {
         self.inner.scheduler.with(|state| state.waiting.push(send));
         let result = receive.await.map_err(|_| Error::Cancelled("the collection"))?;
         result.map_err(Error::Shared)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_that_was_overtaken_is_followed_by_another() {
+        let check = |overtaken: usize, calls: usize, outdated: bool| {
+            let mut count = 0;
+            let one = || {
+                count += 1;
+                Ok(Collected { contents: 1, kept: 7, outdated: count <= overtaken, ..Collected::default() })
+            };
+            let collected = until_current(one).unwrap();
+            assert_eq!((count, collected.contents, collected.kept), (calls, calls as u64, 7));
+            assert_eq!(collected.outdated, outdated);
+        };
+        check(0, 1, false);
+        check(2, 3, false);
+        check(usize::MAX, ROUNDS, true);
     }
 }

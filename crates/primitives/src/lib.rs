@@ -27,6 +27,7 @@ pub mod filter;
 mod flight;
 mod images;
 mod leases;
+mod mounts;
 mod namespaces;
 pub mod progress;
 mod pull;
@@ -48,7 +49,8 @@ pub use gantry_metadata::{
     Timestamp,
 };
 pub use gantry_registry as registry;
-pub use pull::{Access, Concurrency, PullRequest, Pulled, Unpack};
+pub use mounts::{ActivateRequest, Activation, ActiveMount};
+pub use pull::{Access, Breadth, Concurrency, PullRequest, Pulled, Unpack};
 pub use push::PushRequest;
 pub use snapshots::{SnapshotRequest, Usage, proxy};
 pub use spans::SPANS;

@@ -18,6 +18,7 @@ pub(crate) fn recover(inner: &Arc<Inner>) -> Result<()> {
     verify_blobs(inner)?;
     remove_unrecorded(inner)?;
     end_transfers(inner)?;
+    inner.recover_mounts()?;
     for driver in inner.drivers.values() {
         let name = driver.name().to_owned();
         let forgotten = inner.write(move |change| Ok(snapshots::forget_unsynced(change, &name)?))?;

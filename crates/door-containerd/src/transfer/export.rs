@@ -1,10 +1,12 @@
-use gantry_primitives::{Context, ExportImage, ExportRequest};
+use std::collections::HashSet;
+
+use gantry_primitives::{Context, ExportImage, ExportRequest, Image};
 use gantry_proto_containerd::transfer::{ImageExportStream, ImageStore};
 use gantry_types::platform::Matcher;
 use tonic::Status;
 
-use super::TransferService;
 use super::progress::Display;
+use super::{TransferService, names};
 use crate::status::{self, OrStatus as _};
 use crate::{from_proto, streaming};
 
@@ -46,14 +48,22 @@ impl TransferService {
     async fn exported(&self, context: &Context, from: &ImageStore) -> Result<Vec<ExportImage>, Status> {
         let mut images = Vec::new();
         let main = Some(&from.name).filter(|name| !name.is_empty());
-        if from.extra_references.iter().any(|reference| reference.is_prefix) {
-            return Err(status::unimplemented("exporting all images of a prefix"));
+        let extra = from.extra_references.iter().filter(|reference| !reference.is_prefix);
+        for name in main.into_iter().chain(extra.map(|reference| &reference.name)) {
+            images.push(self.store.image_get(context.clone(), name.clone()).await.or_status()?);
         }
-        let extra = from.extra_references.iter().map(|reference| &reference.name);
-        for name in main.into_iter().chain(extra) {
-            let image = self.store.image_get(context.clone(), name.clone()).await.or_status()?;
-            images.push(ExportImage { target: image.target, names: vec![image.name] });
+        for prefix in from.extra_references.iter().filter(|reference| reference.is_prefix) {
+            let all = self.store.image_list(context.clone(), Vec::new()).await.or_status()?;
+            let found = names::of_prefix(prefix, all);
+            if found.is_empty() {
+                return Err(status::not_found(format!("no image of {:?}", prefix.name)));
+            }
+            images.extend(found);
         }
+        let mut seen = HashSet::new();
+        images.retain(|image| seen.insert(image.name.clone()));
+        let export = |image: Image| ExportImage { target: image.target, names: vec![image.name] };
+        let images: Vec<ExportImage> = images.into_iter().map(export).collect();
         if images.is_empty() {
             return Err(status::invalid_argument("no image to export"));
         }

@@ -5,7 +5,7 @@ use tonic::Status;
 
 use super::progress::Display;
 use super::{TransferService, inflate, names};
-use crate::status::{self, OrStatus as _};
+use crate::status::OrStatus as _;
 use crate::{from_proto, streaming};
 
 impl TransferService {
@@ -17,16 +17,15 @@ impl TransferService {
         to: ImageStore,
         display: &Display,
     ) -> Result<(), Status> {
-        if from.force_compress {
-            return Err(status::unimplemented("compressing the layers of an archive that is imported"));
-        }
         let stream = self.streams.take(&context.namespace, &from.stream)?;
         let source = inflate::Inflate::new(streaming::receive(stream));
         display.line("Importing".to_owned());
         let request = ImportRequest {
             platforms: Matcher(to.platforms.iter().cloned().map(from_proto::platform).collect()),
+            breadth: names::breadth(&to),
+            compress: from.force_compress,
             naming: names::of_archive(&to),
-            index_name: Some(to.name.clone()).filter(|name| !name.is_empty()),
+            index_names: names::of_index(&to),
             labels: to.labels.clone(),
             unpack: self.unpacks(&to.unpacks),
             holder: Holder::Containerd(context.namespace.clone()),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gantry_primitives::{Naming, Timestamp};
+use gantry_primitives::{Breadth, Image, Naming, Timestamp};
 use gantry_proto_containerd::transfer::{ImageReference, ImageStore};
 use gantry_types::{Descriptor, Digest, Labels, labels};
 use tonic::Status;
@@ -57,6 +57,36 @@ pub(super) fn of_archive(destination: &ImageStore) -> Naming {
     let prefixes = destination.extra_references.iter().filter(|reference| reference.is_prefix);
     let prefixes: Vec<ImageReference> = prefixes.cloned().collect();
     Arc::new(move |image| prefixes.iter().flat_map(|prefix| with_prefix(prefix, image)).collect())
+}
+
+/// The names that the index of an archive gets: the main one, and the others that are whole.
+pub(super) fn of_index(destination: &ImageStore) -> Vec<String> {
+    let main = Some(&destination.name).filter(|name| !name.is_empty());
+    let extra = destination.extra_references.iter().filter(|reference| !reference.is_prefix);
+    main.into_iter().chain(extra.map(|reference| &reference.name)).cloned().collect()
+}
+
+/// Which manifests of an index a destination wants.
+pub(super) fn breadth(destination: &ImageStore) -> Breadth {
+    let manifest_limit = usize::try_from(destination.manifest_limit).unwrap_or(usize::MAX);
+    Breadth { all_metadata: destination.all_metadata, manifest_limit }
+}
+
+/// The images whose names have a prefix: those with a tag, and with `add_digest` those with a digest; with
+/// `skip_named_digest` the latter only where there is no tag for the same.
+pub(super) fn of_prefix(prefix: &ImageReference, images: Vec<Image>) -> Vec<Image> {
+    let rest = |image: &Image| image.name.strip_prefix(prefix.name.as_str()).map(str::to_owned);
+    let (mut named, digested): (Vec<Image>, Vec<Image>) = images
+        .into_iter()
+        .filter(|image| rest(image).is_some_and(|rest| rest.starts_with([':', '@'])))
+        .partition(|image| rest(image).is_some_and(|rest| !rest.contains('@')));
+    if prefix.add_digest {
+        let is_named = |image: &Image| named.iter().any(|other| other.target.digest == image.target.digest);
+        let more: Vec<Image> =
+            digested.into_iter().filter(|image| !(prefix.skip_named_digest && is_named(image))).collect();
+        named.extend(more);
+    }
+    named
 }
 
 fn with_prefix(prefix: &ImageReference, image: &Descriptor) -> Vec<String> {
@@ -126,6 +156,43 @@ mod tests {
         check(with.clone(), "other", "x", &[&format!("a.b/c@{digest}")]);
         check(with.clone(), TAG, "d", &["a.b/c:d", &format!("a.b/c@{digest}")]);
         check(ImageReference { skip_named_digest: true, ..with }, TAG, "d", &["a.b/c:d"]);
+    }
+
+    #[test]
+    fn images_of_a_prefix_are_those_with_its_tags_and_digests() {
+        let image = |name: String, bytes: &[u8]| {
+            Image::new(name, Descriptor::of("application/x", bytes), Labels::new())
+        };
+        let digest = |bytes: &[u8]| Digest::sha256(bytes);
+        let (both, only) = (format!("a/b@{}", digest(b"1")), format!("a/b@{}", digest(b"2")));
+        let check = |prefix: ImageReference, expected: &[&str]| {
+            let images = vec![
+                image("a/b:1".into(), b"1"),
+                image("a/bc:1".into(), b"1"),
+                image("a/b/c:1".into(), b"1"),
+                image(both.clone(), b"1"),
+                image(only.clone(), b"2"),
+            ];
+            let found = of_prefix(&prefix, images);
+            let names: Vec<&str> = found.iter().map(|image| image.name.as_str()).collect();
+            assert_eq!(names, expected);
+        };
+        check(prefix("a/b"), &["a/b:1"]);
+        let with = ImageReference { add_digest: true, ..prefix("a/b") };
+        check(with.clone(), &["a/b:1", &both, &only]);
+        check(ImageReference { skip_named_digest: true, ..with }, &["a/b:1", &only]);
+        check(prefix("x"), &[]);
+    }
+
+    #[test]
+    fn the_index_of_an_archive_gets_whole_names_only() {
+        let destination = ImageStore {
+            name: "i".into(),
+            extra_references: vec![prefix("a"), ImageReference { name: "b:1".into(), ..Default::default() }],
+            ..Default::default()
+        };
+        assert_eq!(of_index(&destination), ["i", "b:1"]);
+        assert!(of_index(&ImageStore::default()).is_empty());
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl TransferService {
             names: if is_plain { vec![to.name.clone()] } else { Vec::new() },
             labels: to.labels.clone(),
             platforms: Matcher(to.platforms.iter().cloned().map(from_proto::platform).collect()),
+            breadth: names::breadth(&to),
             unpack: self.unpacks(&to.unpacks),
             holder: Holder::Containerd(context.namespace.clone()),
             access,

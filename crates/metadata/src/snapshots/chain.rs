@@ -8,7 +8,7 @@ use rusqlite::params;
 use super::prepare::insert_name;
 use super::read::find;
 use super::{Snapshot, get, remove_row};
-use crate::{Change, Error, Resource, View, row};
+use crate::{Change, Error, Event, Resource, View, row};
 
 /// The key of the last number that was given out.
 const NUMBER: &str = "snapshot_number";
@@ -25,7 +25,7 @@ pub fn find_chain(view: &View<'_>, driver: &str, chain: &ChainId) -> Result<Opti
 }
 
 /// Gives a namespace the shared snapshot of a chain and all below it, each under its chain id, as far as it does not have
-/// them. The lease gets the uppermost.
+/// them. The lease gets the uppermost. The events are those of an unpacking: who follows them sees each snapshot come.
 ///
 /// # Errors
 /// NotFound if nobody has the chain, or for the lease; FailedPrecondition if the namespace has one of these names for a
@@ -58,6 +58,7 @@ pub fn share(
     }
     change.enter(namespace)?;
     let mut parent = None;
+    let mut below = "";
     for (key, number) in stack.iter().rev() {
         parent = Some(match find(change, namespace, driver, key)? {
             Some(found) if found.snapshot.number == *number => found.id,
@@ -65,9 +66,11 @@ pub fn share(
             None => {
                 let labels = if key == chain.as_str() { labels.clone() } else { Labels::new() };
                 insert_name(change, namespace, driver, key, *number, parent, &labels)?;
+                tell(change, namespace, driver, key, *number, below)?;
                 find(change, namespace, driver, key)?.ok_or_else(|| Error::not_found("snapshot", key))?.id
             }
         });
+        below = key;
     }
     change.lease(
         namespace,
@@ -75,6 +78,29 @@ pub fn share(
         Resource::Snapshot { driver: driver.to_owned(), key: chain.to_string() },
     )?;
     get(change, namespace, driver, chain.as_str())
+}
+
+/// The name of a snapshot that is being unpacked, in containerd's form.
+pub fn extraction_key(number: u64, chain: &str) -> String {
+    format!("extract-{number} {chain}")
+}
+
+/// The events of a snapshot that is unpacked.
+fn tell(
+    change: &mut Change<'_>,
+    namespace: &Namespace,
+    driver: &str,
+    name: &str,
+    number: u64,
+    parent: &str,
+) -> Result<(), Error> {
+    let (key, snapshotter) = (extraction_key(number, name), driver.to_owned());
+    let parent = parent.to_owned();
+    change.emit(
+        namespace,
+        Event::SnapshotPrepare { key: key.clone(), parent, snapshotter: snapshotter.clone() },
+    )?;
+    change.emit(namespace, Event::SnapshotCommit { key, name: name.to_owned(), snapshotter })
 }
 
 /// A number that no snapshot ever had. It is used up even if nothing is made with it.

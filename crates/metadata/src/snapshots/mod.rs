@@ -20,7 +20,8 @@ use gantry_types::{ChainId, Labels};
 use crate::time::Timestamp;
 
 pub use chain::{
-    Forgotten, find_chain, forget_unsynced, mark_synced, raise_number, reserve_number, share, unsynced,
+    Forgotten, extraction_key, find_chain, forget_unsynced, mark_synced, raise_number, reserve_number, share,
+    unsynced,
 };
 pub use commit::{Commit, Committed, commit};
 pub use prepare::{Creation, prepare, view};

@@ -1,10 +1,13 @@
 //! docker's list of images in an archive.
 
+use std::io;
+
+use gantry_layer::{Compression, Compressor, Level};
 use gantry_types::image::{Index, MAX_LAYERS, Manifest};
-use gantry_types::{Descriptor, Labels, Reference, media_type};
+use gantry_types::{Descriptor, ErrorKind, Labels, Reference, labels, media_type};
 use serde::{Deserialize, Serialize};
 
-use super::read::Files;
+use super::read::{Files, Stored};
 use super::{ANNOTATION_NAME, ANNOTATION_REF};
 use crate::store::Inner;
 use crate::{Context, Error, Result};
@@ -28,7 +31,13 @@ const MAX_IMAGES: usize = 4096;
 
 impl Inner {
     /// Makes manifests of docker's images, stores them, and gives an index of them.
-    pub(crate) fn docker_index(&self, context: &Context, files: &Files, list: &[u8]) -> Result<Index> {
+    pub(crate) fn docker_index(
+        &self,
+        context: &Context,
+        files: &Files,
+        list: &[u8],
+        compress: bool,
+    ) -> Result<Index> {
         let refuse = |reason: String| Error::Invalid { what: "manifest.json", reason };
         let images: Vec<DockerImage> =
             serde_json::from_slice(list).map_err(|error| refuse(error.to_string()))?;
@@ -39,7 +48,7 @@ impl Inner {
         let mut index =
             Index { schema_version: 2, media_type: media_type::OCI_INDEX.into(), ..Index::default() };
         for image in images {
-            let target = self.docker_manifest(context, files, &image)?;
+            let target = self.docker_manifest(context, files, &image, compress)?;
             let names = image.repo_tags.unwrap_or_default();
             if names.is_empty() {
                 index.manifests.push(target.clone());
@@ -55,7 +64,13 @@ impl Inner {
         Ok(index)
     }
 
-    fn docker_manifest(&self, context: &Context, files: &Files, image: &DockerImage) -> Result<Descriptor> {
+    fn docker_manifest(
+        &self,
+        context: &Context,
+        files: &Files,
+        image: &DockerImage,
+        compress: bool,
+    ) -> Result<Descriptor> {
         let find = |name: &str| {
             files
                 .find(name)
@@ -69,6 +84,9 @@ impl Inner {
         let config = find(&image.config)?;
         let layers = layers.iter().map(|name| {
             let stored = find(name)?;
+            if compress && layer_type(&stored.magic) == media_type::DOCKER_LAYER {
+                return self.compressed(context, stored);
+            }
             Ok(Descriptor::new(layer_type(&stored.magic), stored.digest.clone(), stored.size))
         });
         let manifest = Manifest {
@@ -84,6 +102,53 @@ impl Inner {
             .map_err(|error| Error::Invalid { what: "manifest", reason: error.to_string() })?;
         let descriptor = Descriptor::of(media_type::DOCKER_MANIFEST, &bytes);
         self.store_document(context, &descriptor, &bytes, &Labels::new())?;
+        Ok(descriptor)
+    }
+}
+
+impl Inner {
+    /// The compressed form of a layer, which is made if the namespace has none.
+    fn compressed(&self, context: &Context, layer: &Stored) -> Result<Descriptor> {
+        let plain = layer.digest.as_str();
+        let known = self.read(|view| Ok(gantry_metadata::contents::list(view, &context.namespace)?))?;
+        let known = known.into_iter().find(|one| {
+            one.labels.get(labels::UNCOMPRESSED).is_some_and(|diff| diff == plain)
+                && one.digest != layer.digest
+        });
+        if let Some(known) = known {
+            let mut magic = vec![0; super::read::MAGIC_BYTES];
+            let blob = self.open_content(context, &known.digest)?;
+            let count = blob.read_at(&mut magic, 0).map_err(Error::file("reading", known.digest.as_str()))?;
+            let descriptor = Descriptor::new(layer_type(&magic[..count]), known.digest.clone(), known.size);
+            self.record_content(context, &descriptor, &Labels::new())?;
+            return Ok(descriptor);
+        }
+        let failed =
+            |error: io::Error| Error::File { action: "compressing", path: plain.into(), source: error };
+        let mut blob = self.content.open_blob(&layer.digest)?;
+        let key = format!("compress/{plain}/{}", self.next_number());
+        let mut ingest = self.content.ingest(&key, None, None)?;
+        if ingest.offset() > 0 {
+            ingest.truncate(0)?;
+        }
+        let sink = super::read::Sink(&mut ingest);
+        let mut compressor = Compressor::new(sink, Compression::Gzip, Level::Default).map_err(failed)?;
+        let copied = io::copy(&mut blob, &mut compressor).and_then(|_| compressor.finish().map(drop));
+        if let Err(error) = copied {
+            ingest.abort()?;
+            return Err(failed(error));
+        }
+        let (digest, size) = (ingest.digest(), ingest.offset());
+        let _pin = self.database.pin(&digest);
+        match ingest.commit(None, None) {
+            Err(refused) if refused.error.kind() != ErrorKind::AlreadyExists => {
+                return Err(refused.error.into());
+            }
+            _ => {}
+        }
+        let descriptor = Descriptor::new(media_type::DOCKER_LAYER_GZIP, digest, size);
+        let with = Labels::from([(labels::UNCOMPRESSED.to_owned(), plain.to_owned())]);
+        self.record_content(context, &descriptor, &with)?;
         Ok(descriptor)
     }
 }

@@ -53,6 +53,25 @@ struct Plan {
     docker: Vec<DockerImage>,
 }
 
+impl Plan {
+    /// Lists an image for docker: once, with all its names.
+    fn list(&mut self, image: DockerImage) {
+        let same =
+            |other: &&mut DockerImage| (&other.config, &other.layers) == (&image.config, &image.layers);
+        match self.docker.iter_mut().find(same) {
+            Some(known) => {
+                let names = known.repo_tags.get_or_insert_default();
+                for name in image.repo_tags.unwrap_or_default() {
+                    if !names.contains(&name) {
+                        names.push(name);
+                    }
+                }
+            }
+            None => self.docker.push(image),
+        }
+    }
+}
+
 impl Store {
     /// Writes an archive of images to `out`. The same images give the same bytes.
     ///
@@ -142,13 +161,22 @@ impl Inner {
             Kind::Index => {
                 let bytes = self.document(context, descriptor)?;
                 let index = Index::read(&bytes, &descriptor.media_type).map_err(refuse)?;
-                for child in &index.manifests {
-                    let wanted = request.platforms.rank(child.platform.as_ref()).is_some();
+                let wanted: Vec<&Descriptor> = index
+                    .manifests
+                    .iter()
+                    .filter(|child| request.platforms.rank(child.platform.as_ref()).is_some())
+                    .collect();
+                if wanted.is_empty() && !index.manifests.is_empty() {
+                    let platforms: Vec<String> =
+                        request.platforms.0.iter().map(ToString::to_string).collect();
+                    let name = format!("{} in {}", platforms.join(", "), descriptor.digest);
+                    return Err(Error::NotFound { what: "image for platform", name });
+                }
+                let named = docker_choice(&wanted, &request.platforms);
+                for child in wanted {
                     let missing = request.skip_missing && !self.content_is_there(&child.digest)?;
-                    if wanted && !missing {
-                        // docker's format has one platform: the host's has the names.
-                        let host = Matcher::host().rank(child.platform.as_ref()) == Some(0);
-                        let names = if host { names } else { &[] };
+                    if !missing {
+                        let names = if Some(&child.digest) == named { names } else { &[] };
                         self.plan_export(context, child, names, request, depth + 1, plan)?;
                     }
                 }
@@ -164,7 +192,7 @@ impl Inner {
                     }
                 }
                 if manifest.config.kind() == Kind::Config && (depth == 0 || !names.is_empty()) {
-                    plan.docker.push(docker_image(&manifest, names));
+                    plan.list(docker_image(&manifest, names));
                 }
             }
             _ => drop(self.open_content(context, &descriptor.digest)?),
@@ -172,6 +200,14 @@ impl Inner {
         plan.blobs.insert(descriptor.digest.clone(), descriptor.clone());
         Ok(())
     }
+}
+
+/// Which manifest has the names in docker's list, whose images have one platform: the one that suits best.
+fn docker_choice<'a>(wanted: &[&'a Descriptor], platforms: &Matcher) -> Option<&'a Digest> {
+    let host = Matcher::host();
+    let matcher = if platforms.0.is_empty() { &host } else { platforms };
+    let ranked = wanted.iter().filter_map(|child| Some((matcher.rank(child.platform.as_ref())?, child)));
+    ranked.min_by_key(|(rank, _)| *rank).map(|(_, child)| &child.digest)
 }
 
 fn docker_image(manifest: &Manifest, names: &[String]) -> DockerImage {

@@ -11,7 +11,7 @@ use gantry_types::{Descriptor, Labels};
 
 use super::{ANNOTATION_NAME, ANNOTATION_REF, INDEX};
 use crate::progress::{Reporter, Stage};
-use crate::pull::{Arrival, Unpack};
+use crate::pull::{Arrival, Breadth, Unpack};
 use crate::spans::{span, within};
 use crate::{Context, Error, Result, Store};
 
@@ -23,10 +23,14 @@ pub type Naming = Arc<dyn Fn(&Descriptor) -> Vec<String> + Send + Sync>;
 pub struct ImportRequest {
     /// Which platforms of an index are kept; none means all that are there.
     pub platforms: Matcher,
+    /// What else of an index is kept, or less.
+    pub breadth: Breadth,
+    /// Whether layers of docker's archives that are not compressed are stored compressed.
+    pub compress: bool,
     /// The names.
     pub naming: Naming,
-    /// A name for the archive's whole index.
-    pub index_name: Option<String>,
+    /// Names for the archive's whole index.
+    pub index_names: Vec<String>,
     /// The labels of the names.
     pub labels: Labels,
     /// Where each image is unpacked to.
@@ -85,13 +89,13 @@ impl Store {
         request: &ImportRequest,
     ) -> Result<Imported> {
         request.reporter.step(Stage::Begun, "import");
-        let owned = context.clone();
+        let (owned, compress) = (context.clone(), request.compress);
         let read = move |inner: &crate::store::Inner| {
             let files = inner.read_archive(&owned, &mut source)?;
             let index = match (&files.index, &files.manifest) {
                 (Some(index), _) => Index::read(index, media_type::OCI_INDEX)
                     .map_err(|error| Error::Invalid { what: INDEX, reason: error.to_string() })?,
-                (None, Some(list)) => inner.docker_index(&owned, &files, list)?,
+                (None, Some(list)) => inner.docker_index(&owned, &files, list, compress)?,
                 (None, None) => {
                     let reason = "has neither index.json nor manifest.json: it is no image".to_owned();
                     return Err(Error::Invalid { what: "archive", reason });
@@ -114,9 +118,11 @@ impl Store {
             let arrived = self.arrive(context, None, plain, &arrival).await?;
             images.extend(arrived.images);
         }
-        if let Some(name) = &request.index_name {
+        if !request.index_names.is_empty() {
             let (owned, stored, labels) = (context.clone(), descriptor.clone(), index_labels(&index));
             self.blocking(move |inner| inner.store_document(&owned, &stored, &bytes, &labels)).await?;
+        }
+        for name in &request.index_names {
             let image = Image::new(name.clone(), descriptor.clone(), request.labels.clone());
             images.push(self.image_put(context.clone(), request.holder.clone(), image).await?);
             request.reporter.step(Stage::Saved, name);
@@ -144,6 +150,7 @@ impl Store {
             names,
             labels: request.labels.clone(),
             platforms,
+            breadth: request.breadth,
             unpack: request.unpack.clone(),
             holder: request.holder.clone(),
             reporter,

@@ -18,7 +18,7 @@ const MAX_NAME_BYTES: usize = 4096;
 /// How much is read at once.
 const READ_BYTES: usize = 256 << 10;
 /// The bytes by which a compression is told.
-const MAGIC_BYTES: usize = 4;
+pub(super) const MAGIC_BYTES: usize = 4;
 
 /// A file that is content now.
 #[derive(Debug, Clone)]
@@ -73,6 +73,20 @@ fn clean(name: &str) -> Option<String> {
         }
     }
     (!parts.is_empty()).then(|| parts.join("/"))
+}
+
+/// An ingest as a writer.
+pub(super) struct Sink<'a>(pub(super) &'a mut gantry_content::Ingest);
+
+impl std::io::Write for Sink<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map_err(std::io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 fn failed(error: std::io::Error) -> Error {

@@ -5,13 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use gantry_metadata::{Resource, leases, snapshots};
 use gantry_snapshot::{Driver, Kind, SnapshotNumber};
-use gantry_types::{ChainId, Descriptor, DiffId, ErrorKind, Labels, labels};
+use gantry_types::{ChainId, Descriptor, DiffId, Digest, ErrorKind, Labels, labels};
 
 use super::graph::ImagePlan;
 use super::layer::{Files, LayerKey, Started};
 use crate::failpoint::hit;
 use crate::progress::{Reporter, Stage};
-use crate::snapshots::SnapshotRequest;
+use crate::snapshots::{RemoteLayer, SnapshotRequest};
 use crate::spans::{blob_span, blocking_within, span};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
@@ -23,6 +23,8 @@ pub(crate) struct UnpackPlan {
     chain: Vec<ChainId>,
     /// How many layers, from the lowest on, are snapshots already.
     present: usize,
+    /// Those of them that a foreign snapshotter got by itself.
+    remote: HashSet<usize>,
 }
 
 impl UnpackPlan {
@@ -32,10 +34,11 @@ impl UnpackPlan {
         context: &Context,
         snapshotter: &str,
         image: &ImagePlan,
+        remote: Option<&str>,
     ) -> Result<Self> {
         let driver = Arc::clone(inner.driver(snapshotter)?);
         let chain = image.chain()?;
-        let mut plan = Self { driver, image: image.clone(), chain, present: 0 };
+        let mut plan = Self { driver, image: image.clone(), chain, present: 0, remote: HashSet::new() };
         // The uppermost tells of all below.
         for place in (0..plan.chain.len()).rev() {
             if inner.hold_chain(context, plan.driver.name(), &plan.chain[place])? {
@@ -43,7 +46,51 @@ impl UnpackPlan {
                 break;
             }
         }
+        if inner.is_foreign(plan.driver.name()) {
+            if let Some(name) = remote {
+                plan.ask(inner, context, name)?;
+            }
+            for place in 0..plan.present {
+                if inner.is_remote(context, plan.driver.name(), plan.chain[place].as_str())? {
+                    plan.remote.insert(place);
+                }
+            }
+        }
         Ok(plan)
+    }
+
+    /// Asks a foreign snapshotter for the layers that it may have, or get, by itself, up to the first that it has not.
+    fn ask(&mut self, inner: &Inner, context: &Context, image: &str) -> Result<()> {
+        let digests: Vec<&str> = self.image.layers.iter().map(|layer| layer.digest.as_str()).collect();
+        for (place, layer) in self.image.layers.iter().enumerate().skip(self.present) {
+            let step = self.step(place, layer);
+            let _guard = inner.chains.lock(self.driver.name(), &step.chain);
+            if !inner.hold_chain(context, self.driver.name(), &step.chain)? {
+                let layer = RemoteLayer {
+                    image,
+                    manifest: self.image.manifest.as_str(),
+                    layers: &digests[place..],
+                    diff: step.diff.0.as_str(),
+                    chain: step.chain.as_str(),
+                };
+                let request = SnapshotRequest {
+                    snapshotter: self.driver.name().to_owned(),
+                    key: extraction_key(inner.next_number(), &step.chain),
+                    parent: step.parent.as_ref().map(ChainId::to_string).unwrap_or_default(),
+                    labels: layer.labels(),
+                };
+                if !inner.ask_remote(context, &self.driver, &request)? {
+                    return Ok(());
+                }
+            }
+            self.present = place + 1;
+        }
+        Ok(())
+    }
+
+    /// Whether a layer of the image with that manifest is the business of a foreign snapshotter.
+    pub(crate) fn is_remote(&self, manifest: &Digest, place: usize) -> bool {
+        self.image.manifest == *manifest && self.remote.contains(&place)
     }
 
     /// The layers that have to be unpacked on their way; none where that has to be done in turn.
@@ -336,5 +383,5 @@ impl Inner {
 
 /// The name of a snapshot that is being unpacked, in containerd's form.
 fn extraction_key(number: SnapshotNumber, chain: &ChainId) -> String {
-    format!("extract-{number} {chain}")
+    snapshots::extraction_key(number.0, chain.as_str())
 }

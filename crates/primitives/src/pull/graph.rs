@@ -9,6 +9,7 @@ use gantry_types::media_type::Kind;
 use gantry_types::platform::Matcher;
 use gantry_types::{ChainId, Descriptor, Digest, Labels, Platform, labels};
 
+use super::Breadth;
 use crate::progress::{Reporter, Stage};
 use crate::spans::{blob_span, within};
 use crate::{Context, Error, Result, Store};
@@ -71,12 +72,24 @@ impl Graph {
         self.images.iter().find(has).map(|image| image.manifest.to_string())
     }
 
-    /// Everything that is no document, once each.
-    pub(crate) fn blobs(&self) -> Vec<&Descriptor> {
+    /// Everything that is no document, once each, but for the layers (by manifest and place) that are `elsewhere`.
+    pub(crate) fn blobs(&self, elsewhere: impl Fn(&Digest, usize) -> bool) -> Vec<&Descriptor> {
         let mut seen = HashSet::new();
-        let layers = self.images.iter().flat_map(|image| &image.layers);
+        let layers = self.images.iter().flat_map(|image| {
+            let layers = image.layers.iter().enumerate();
+            layers.filter(|(place, _)| !elsewhere(&image.manifest, *place)).map(|(_, layer)| layer)
+        });
         layers.chain(&self.others).filter(|blob| seen.insert(&blob.digest)).collect()
     }
+}
+
+/// How much of something is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// Everything.
+    Whole,
+    /// The manifest and the configuration.
+    Documents,
 }
 
 /// Brings documents into the store.
@@ -86,6 +99,7 @@ pub(crate) struct Fetcher {
     /// Nothing for what has to be there already.
     pub(crate) repository: Option<Repository>,
     pub(crate) platforms: Matcher,
+    pub(crate) breadth: Breadth,
     /// The registry and the repository.
     pub(crate) source: Option<(String, String)>,
     pub(crate) reporter: Reporter,
@@ -96,8 +110,8 @@ impl Fetcher {
     pub(crate) async fn documents(&self, target: &Descriptor) -> Result<Graph> {
         let mut graph = Graph::default();
         let mut seen: HashSet<Digest> = HashSet::new();
-        let mut pending = vec![(target.clone(), 0, None::<String>)];
-        while let Some((descriptor, depth, parent)) = pending.pop() {
+        let mut pending = vec![(target.clone(), 0, None::<String>, Extent::Whole)];
+        while let Some((descriptor, depth, parent, extent)) = pending.pop() {
             if !seen.insert(descriptor.digest.clone()) {
                 continue;
             }
@@ -114,11 +128,15 @@ impl Fetcher {
                     self.keep(&descriptor, &bytes, refs).await?;
                     let parent = Some(descriptor.digest.to_string());
                     // The last one is taken first.
-                    let children = self.wanted(&index, &descriptor)?;
+                    let children = self.wanted(&index, &descriptor)?.into_iter().rev();
                     pending
-                        .extend(children.into_iter().rev().map(|child| (child, depth + 1, parent.clone())));
+                        .extend(children.map(|(child, extent)| (child, depth + 1, parent.clone(), extent)));
                 }
-                Kind::Manifest => graph.images.push(self.image(&descriptor, parent.as_deref()).await?),
+                Kind::Manifest => match self.image(&descriptor, parent.as_deref(), extent).await {
+                    // Archives need not have what nobody asked for.
+                    Err(error) if self.may_lack(&error, extent) => {}
+                    image => graph.images.push(image?),
+                },
                 Kind::Schema1 => {
                     let source = gantry_types::image::InvalidDocument::Schema1(descriptor.media_type.clone());
                     return Err(Error::Document { digest: descriptor.digest, source });
@@ -129,8 +147,40 @@ impl Fetcher {
         Ok(graph)
     }
 
-    /// The manifests of an index that are wanted: the best one for each platform, or all.
-    fn wanted(&self, index: &Index, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
+    fn may_lack(&self, error: &Error, extent: Extent) -> bool {
+        extent == Extent::Documents
+            && self.repository.is_none()
+            && error.kind() == gantry_types::ErrorKind::NotFound
+    }
+
+    /// The children of an index that are wanted, and how much of each.
+    fn wanted(&self, index: &Index, descriptor: &Descriptor) -> Result<Vec<(Descriptor, Extent)>> {
+        let best = match self.best(index, descriptor) {
+            Err(error) if self.breadth.all_metadata && error.kind() == gantry_types::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            best => best?,
+        };
+        let others = index.manifests.iter().filter(|child| {
+            self.breadth.all_metadata && !best.iter().any(|wanted| wanted.digest == child.digest)
+        });
+        let others = others.map(|child| {
+            // A nested index may have anything, and what has no platform is nobody else's.
+            let foreign = child.kind() == Kind::Manifest && child.platform.is_some();
+            (child.clone(), if foreign { Extent::Documents } else { Extent::Whole })
+        });
+        let mut wanted: Vec<(Descriptor, Extent)> =
+            best.iter().map(|child| (child.clone(), Extent::Whole)).chain(others).collect();
+        if self.breadth.manifest_limit > 0 {
+            // Who has no platform comes last.
+            wanted.sort_by_key(|(child, _)| child.platform.is_none());
+            wanted.truncate(self.breadth.manifest_limit);
+        }
+        Ok(wanted)
+    }
+
+    /// The best manifest for each platform, in the order of the platforms, or all.
+    fn best(&self, index: &Index, descriptor: &Descriptor) -> Result<Vec<Descriptor>> {
         if self.platforms.0.is_empty() {
             return Ok(index.manifests.clone());
         }
@@ -158,7 +208,12 @@ impl Fetcher {
         Ok(wanted)
     }
 
-    async fn image(&self, descriptor: &Descriptor, parent: Option<&str>) -> Result<ImagePlan> {
+    async fn image(
+        &self,
+        descriptor: &Descriptor,
+        parent: Option<&str>,
+        extent: Extent,
+    ) -> Result<ImagePlan> {
         let bytes = self.document(descriptor, parent).await?;
         let manifest = read(descriptor, Manifest::read(&bytes, &descriptor.media_type))?;
         let layers = manifest.layers.iter().enumerate().map(|(place, layer)| (format!("l.{place}"), layer));
@@ -174,6 +229,10 @@ impl Fetcher {
         };
         let bytes = self.document(&image.config, Some(&own)).await?;
         self.keep(&image.config, &bytes, std::iter::empty()).await?;
+        if extent == Extent::Documents {
+            image.layers.clear();
+            return Ok(image);
+        }
         if image.config.kind() == Kind::Config {
             let config = read(&image.config, ImageConfig::read(&bytes))?;
             if image.platform.os.is_empty() {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use gantry_metadata::{Holder, Image, leases};
 use gantry_registry::{Credentials, Hosts, Repository, Target};
 use gantry_types::platform::Matcher;
-use gantry_types::{Descriptor, Labels, Reference, labels};
+use gantry_types::{Descriptor, Digest, Labels, Reference, labels};
 use tokio::sync::Semaphore;
 
 use crate::failpoint::hit;
@@ -66,6 +66,15 @@ pub(crate) struct Permits {
     pub(crate) unpacks: Arc<Semaphore>,
 }
 
+/// Which manifests of an index are fetched, within or beside those of the wanted platforms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Breadth {
+    /// Also those of other platforms, with their configurations and without their layers.
+    pub all_metadata: bool,
+    /// The most of one index, the preferred ones first; 0 for all.
+    pub manifest_limit: usize,
+}
+
 /// Where an image is unpacked to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unpack {
@@ -95,6 +104,8 @@ pub struct PullRequest {
     pub labels: Labels,
     /// Which platforms of an index are fetched; none means all.
     pub platforms: Matcher,
+    /// What else of an index is fetched, or less.
+    pub breadth: Breadth,
     /// Where it is unpacked to.
     pub unpack: Vec<Unpack>,
     /// Who will hold the names, where they are shared.
@@ -113,6 +124,7 @@ pub(crate) struct Arrival {
     pub(crate) names: Vec<String>,
     pub(crate) labels: Labels,
     pub(crate) platforms: Matcher,
+    pub(crate) breadth: Breadth,
     pub(crate) unpack: Vec<Unpack>,
     pub(crate) holder: Holder,
     pub(crate) reporter: Reporter,
@@ -171,6 +183,7 @@ impl Store {
             names: request.names,
             labels: request.labels,
             platforms: request.platforms,
+            breadth: request.breadth,
             unpack: request.unpack,
             holder: request.holder,
             reporter: request.reporter,
@@ -202,6 +215,7 @@ impl Store {
             names: Vec::new(),
             labels: Labels::new(),
             platforms: unpack.platform.clone(),
+            breadth: Breadth::default(),
             unpack: vec![unpack],
             holder: Holder::Containerd(context.namespace.clone()),
             reporter,
@@ -227,6 +241,7 @@ impl Store {
             context: context.clone(),
             repository: repository.cloned(),
             platforms: arrival.platforms.clone(),
+            breadth: arrival.breadth,
             source: arrival.source.clone(),
             reporter: arrival.reporter.clone(),
         };
@@ -258,8 +273,10 @@ impl Store {
                 wanted.entry(key).or_insert(descriptor);
             }
         }
-        // What is not unpacked is fetched all the same, for pushes and exports.
-        for blob in graph.blobs() {
+        // What is not unpacked is fetched all the same, for pushes and exports; but not what another program fetches.
+        let is_remote =
+            |manifest: &Digest, place| unpacks.iter().any(|unpack| unpack.is_remote(manifest, place));
+        for blob in graph.blobs(is_remote) {
             if !wanted.keys().any(|key| key.digest == blob.digest) {
                 wanted.insert(LayerKey::stored(&blob.digest), blob.clone());
             }
@@ -316,8 +333,11 @@ impl Store {
                 });
             };
             let (snapshotter, image, context) = (unpack.snapshotter.clone(), image.clone(), context.clone());
-            let plan =
-                self.blocking(move |inner| commit::UnpackPlan::new(inner, &context, &snapshotter, &image));
+            // What comes from elsewhere is here already.
+            let remote = arrival.source.as_ref().map(|_| arrival.origin.clone());
+            let plan = self.blocking(move |inner| {
+                commit::UnpackPlan::new(inner, &context, &snapshotter, &image, remote.as_deref())
+            });
             plans.push(plan.await?);
         }
         Ok(plans)

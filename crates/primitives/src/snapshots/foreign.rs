@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use gantry_snapshot::{
     ApplyTarget, Capabilities, Driver, Error, Format, Kind, Request, SnapshotNumber, Snapshotter, Usage,
 };
+use gantry_types::labels::SNAPSHOT_REF;
 use gantry_types::{ErrorKind, Labels, Mount};
 
 use super::proxy::{Blocking, Proxy};
@@ -94,7 +95,10 @@ impl Driver for Foreign {
         parents: &[SnapshotNumber],
         request: &Request<'_>,
     ) -> Result<(), Error> {
-        let labels = gantry_snapshot::labels::inherited(request.labels);
+        let mut labels = gantry_snapshot::labels::inherited(request.labels);
+        if let Some(name) = labels.get_mut(SNAPSHOT_REF) {
+            *name = committed_key(number);
+        }
         let (key, parent) = (active_key(number), Self::parent(parents));
         let made = match request.kind {
             Kind::View => self.peer.view(&key, parent.as_deref(), &labels),
@@ -115,7 +119,13 @@ impl Driver for Foreign {
     fn commit(&self, number: SnapshotNumber, parents: &[SnapshotNumber]) -> Result<Usage, Error> {
         let name = committed_key(number);
         let parent = Self::parent(parents).filter(|_| self.capabilities.rebase);
-        self.peer.commit(&name, &active_key(number), parent.as_deref(), &Labels::new())?;
+        match self.peer.commit(&name, &active_key(number), parent.as_deref(), &Labels::new()) {
+            // A remote snapshotter has committed what it has by itself.
+            Err(error)
+                if [ErrorKind::NotFound, ErrorKind::AlreadyExists].contains(&error.kind())
+                    && self.peer.stat(&name).is_ok() => {}
+            result => result?,
+        }
         self.peer.usage(&name)
     }
 

@@ -6,6 +6,7 @@
 mod foreign;
 mod locks;
 pub mod proxy;
+mod remote;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::{Context, Error, Result, Store};
 pub(crate) use foreign::Foreign;
 pub use gantry_snapshot::Usage;
 pub(crate) use locks::{Locks, PendingImplied};
+pub(crate) use remote::RemoteLayer;
 
 /// The most layers below a snapshot.
 const MAX_PARENTS: usize = 1024;
@@ -119,7 +121,15 @@ impl Inner {
         let number = self.next_number();
         let wanted = Request { kind, labels: &request.labels, volatile: false };
         let _guard = self.snapshot_locks.lock(number);
-        driver.prepare(number, &parents, &wanted)?;
+        match driver.prepare(number, &parents, &wanted) {
+            Err(error) if kind == Kind::Active && self.has_remotely(driver.as_ref(), request, &error) => {
+                self.adopt_remote(context, driver.as_ref(), request, number, &parents)?;
+                let name =
+                    request.labels.get(gantry_types::labels::SNAPSHOT_REF).cloned().unwrap_or_default();
+                return Err(Error::AlreadyExists { what: "snapshot", name });
+            }
+            prepared => prepared?,
+        }
         let (context, owned) = (context.clone(), request.clone());
         let recorded = self.write(move |change| {
             let new = snapshots::Creation {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use gantry_primitives::progress::Reporter;
-use gantry_primitives::{ExportImage, ExportRequest, Holder, ImportRequest, Unpack};
+use gantry_primitives::{Breadth, ExportImage, ExportRequest, Holder, ImportRequest, Unpack};
 use gantry_testkit::{Need, require};
 use gantry_types::platform::Matcher;
 use gantry_types::{ErrorKind, Labels};
@@ -30,7 +30,9 @@ fn import_request() -> ImportRequest {
     ImportRequest {
         platforms: Matcher::default(),
         naming: ImportRequest::own_names(),
-        index_name: None,
+        breadth: Breadth::default(),
+        compress: false,
+        index_names: Vec::new(),
         labels: Labels::new(),
         unpack: vec![Unpack { snapshotter: String::new(), platform: Matcher::host() }],
         holder: Holder::Docker,
@@ -143,4 +145,89 @@ async fn cve_2023_25153_documents_of_an_archive_are_bounded() {
     let source = Box::new(std::io::Cursor::new(archive.into_inner().unwrap()));
     let error = fixture.store.import(context("test"), source, import_request()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_of_dockers_archives_are_compressed_on_demand() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let (from, to) = (Fixture::new(), Fixture::new());
+    let (name, bytes) = export(&from, "plain").await;
+    // Without the layout it is docker's alone.
+    let docker = without(&bytes, &["index.json", "oci-layout"]);
+    let types = async |compress: bool| {
+        let wanted = ImportRequest { compress, ..import_request() };
+        let source = Box::new(std::io::Cursor::new(docker.clone()));
+        to.store.import(context("test"), source, wanted).await.unwrap();
+        let image = to.store.image_get(context("test"), name.clone()).await.unwrap();
+        let manifest = to.store.content_reader(context("test"), image.target.digest).await.unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&manifest.read(0, 1 << 20).await.unwrap()).unwrap();
+        let layers = manifest["layers"].as_array().unwrap().clone();
+        let field = |layer: &serde_json::Value, key: &str| layer[key].as_str().unwrap().to_owned();
+        layers.iter().map(|layer| (field(layer, "mediaType"), field(layer, "digest"))).collect::<Vec<_>>()
+    };
+    let plain = types(false).await;
+    assert!(plain.iter().all(|(kind, _)| kind.ends_with("diff.tar")), "{plain:?}");
+    let compressed = types(true).await;
+    assert!(compressed.iter().all(|(kind, _)| kind.ends_with("diff.tar.gzip")), "{compressed:?}");
+    assert_eq!(types(true).await, compressed);
+    // It is unpacked to the same snapshots: what was there before is all there is.
+    let snapshots = to.store.snapshot_list(context("test"), String::new(), Vec::new()).await.unwrap();
+    assert_eq!(snapshots.len(), plain.len());
+}
+
+/// The archive without these files.
+fn without(archive: &[u8], names: &[&str]) -> Vec<u8> {
+    let mut out = tar::Builder::new(Vec::new());
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let entry = entry.unwrap();
+        let path = entry.path().unwrap().into_owned();
+        if !names.iter().any(|name| path.as_os_str() == *name) {
+            out.append(&entry.header().clone(), entry).unwrap();
+        }
+    }
+    out.into_inner().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_lists_each_image_once_for_docker_and_needs_a_platform() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let fixture = Fixture::new();
+    let mut wanted = request("multi", "");
+    wanted.platforms = Matcher::default();
+    let pulled = fixture.store.pull(context("test"), wanted).await.unwrap();
+    let export = async |names: &[&str], platforms: &[&str]| {
+        let image =
+            |name: &&str| ExportImage { target: pulled.target.clone(), names: vec![(*name).to_owned()] };
+        let sink = Sink::default();
+        let wanted = ExportRequest {
+            images: names.iter().map(image).collect(),
+            platforms: Matcher(platforms.iter().map(|name| name.parse().unwrap()).collect()),
+            skip_missing: false,
+            skip_foreign: false,
+            skip_docker: false,
+            reporter: Reporter::default(),
+        };
+        fixture.store.export(context("test"), Box::new(sink.clone()), wanted).await?;
+        let bytes = std::mem::take(&mut *sink.0.lock().expect("no panic"));
+        Ok::<_, gantry_primitives::Error>(docker_list(&bytes))
+    };
+    let both = export(&["a.test/b:1", "a.test/b:2"], &[]).await.unwrap();
+    assert_eq!(both.len(), 1, "{both:?}");
+    assert_eq!(both[0]["RepoTags"], serde_json::json!(["a.test/b:1", "a.test/b:2"]));
+    let other = export(&["a.test/b:1"], &["linux/arm64"]).await.unwrap();
+    assert_eq!(other[0]["RepoTags"], serde_json::json!(["a.test/b:1"]));
+    assert_ne!(other[0]["Config"], both[0]["Config"]);
+    let missing = export(&["a.test/b:1"], &["linux/s390x"]).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+}
+
+fn docker_list(archive: &[u8]) -> Vec<serde_json::Value> {
+    for entry in tar::Archive::new(archive).entries().unwrap() {
+        let entry = entry.unwrap();
+        if entry.path().unwrap().as_os_str() == "manifest.json" {
+            return serde_json::from_reader(entry).unwrap();
+        }
+    }
+    Vec::new()
 }

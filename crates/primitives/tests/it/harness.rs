@@ -8,7 +8,7 @@ use gantry_e2e::{Access as Door, Registry};
 use gantry_primitives::access::TreeHosts;
 use gantry_primitives::progress::{Progress, Reporter};
 use gantry_primitives::registry::Anonymous;
-use gantry_primitives::{Access, Context, Holder, Options, PullRequest, Store, Unpack};
+use gantry_primitives::{Access, Breadth, Context, Holder, Options, PullRequest, Store, Unpack};
 use gantry_types::platform::Matcher;
 use gantry_types::{ErrorKind, Labels, Reference};
 
@@ -88,6 +88,7 @@ pub(crate) fn request_of(name: &str, snapshotter: &str) -> PullRequest {
         names: vec![name.to_owned()],
         labels: Labels::new(),
         platforms: Matcher::host(),
+        breadth: Breadth::default(),
         unpack: if snapshotter.is_empty() { Vec::new() } else { vec![unpack] },
         holder: Holder::Containerd("test".parse().expect("a namespace")),
         access: access(),

@@ -4,6 +4,7 @@
 mod archive;
 mod crash;
 mod harness;
+mod mounts;
 mod pull;
 mod push;
 mod records;

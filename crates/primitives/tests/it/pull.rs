@@ -1,6 +1,6 @@
 //! Pulls, and what stays of those that end early.
 
-use gantry_primitives::{SnapshotKind, SnapshotRequest};
+use gantry_primitives::{Breadth, Event, SnapshotKind, SnapshotRequest};
 use gantry_testkit::{Need, require};
 use gantry_types::{ErrorKind, Labels};
 
@@ -156,4 +156,58 @@ async fn an_unpacked_image_can_be_prepared_on() {
         fixture.store.snapshot_remove(test.clone(), String::new(), top.name.clone()).await.unwrap_err();
     assert_eq!(kept.kind(), ErrorKind::FailedPrecondition);
     fixture.store.snapshot_remove(test, String::new(), "container".into()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_other_platforms_come_without_their_layers() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let pulled = async |breadth: Breadth, all: bool| {
+        let fixture = Fixture::new();
+        let mut wanted = request("multi", "");
+        wanted.breadth = breadth;
+        if all {
+            wanted.platforms = gantry_types::platform::Matcher::default();
+        }
+        fixture.store.pull(context("test"), wanted).await.unwrap();
+        fixture.store.collect().await.unwrap();
+        fixture.store.content_list(context("test"), Vec::new()).await.unwrap().len()
+    };
+    let breadth = |all_metadata, manifest_limit| Breadth { all_metadata, manifest_limit };
+    // An index of three images, each with a configuration and two layers of its own.
+    let one = pulled(breadth(false, 0), false).await;
+    assert_eq!(pulled(breadth(true, 0), false).await, one + 4);
+    assert_eq!(pulled(breadth(true, 2), false).await, one + 2);
+    assert_eq!(pulled(breadth(true, 1), false).await, one);
+    let all = pulled(breadth(false, 0), true).await;
+    assert!(all > one + 4);
+    assert_eq!(pulled(breadth(true, 0), true).await, all);
+    assert!(pulled(breadth(false, 1), true).await < all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_joins_a_chain_tells_of_each_snapshot() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let fixture = Fixture::new();
+    fixture.store.pull(context("test"), request("busybox", "overlayfs")).await.unwrap();
+    let mut events = fixture.store.events(None).await.unwrap();
+    fixture.store.pull(context("second"), request("busybox", "overlayfs")).await.unwrap();
+    let (mut prepared, mut committed) = (Vec::new(), Vec::new());
+    loop {
+        let event = events.next().await.unwrap();
+        assert_eq!(event.namespace.as_str(), "second");
+        match &event.event {
+            Event::SnapshotPrepare { key, parent, .. } => prepared.push((key.clone(), parent.clone())),
+            Event::SnapshotCommit { key, name, .. } => {
+                assert_eq!(prepared.last().map(|(key, _)| key), Some(key));
+                committed.push(name.clone());
+            }
+            Event::ImageCreate { .. } => break,
+            _ => {}
+        }
+    }
+    let all = fixture.store.snapshot_list(context("second"), String::new(), Vec::new()).await.unwrap();
+    assert_eq!((prepared.len(), committed.len()), (2, 2));
+    assert!(all.iter().all(|snapshot| committed.contains(&snapshot.name)));
+    let parents: Vec<&str> = prepared.iter().map(|(_, parent)| parent.as_str()).collect();
+    assert_eq!(parents, ["", committed[0].as_str()]);
 }

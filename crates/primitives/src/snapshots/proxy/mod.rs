@@ -11,7 +11,7 @@
 mod blocking;
 mod convert;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

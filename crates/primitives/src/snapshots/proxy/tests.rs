@@ -1,7 +1,7 @@
 //! The proxy against the contract: before our own snapshotter behind a socket, and before containerd's.
 
 mod containerd;
-mod served;
+pub(in super::super) mod served;
 
 use std::path::Path;
 

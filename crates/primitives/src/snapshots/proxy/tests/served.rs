@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, Stream};
 use gantry_proto_containerd::snapshots as api;
@@ -14,15 +14,24 @@ use super::super::convert::{from_proto, into_proto};
 
 /// A snapshotter of ours behind a socket, as a foreign one is.
 #[derive(Clone)]
-pub(super) struct Served {
+pub(in super::super::super) struct Served {
     local: Arc<Local<Overlayfs, MemoryRecords>>,
     /// The layers that it has without anybody unpacking them.
     remote: Arc<Vec<String>>,
+    /// The digests of archives whose layers it gets by itself.
+    archives: Arc<Vec<String>>,
+    /// The labels of what it was asked to prepare.
+    asked: Arc<Mutex<Vec<Labels>>>,
 }
 
 impl Served {
-    pub(super) fn new(local: Local<Overlayfs, MemoryRecords>) -> Self {
-        Self { local: Arc::new(local), remote: Arc::default() }
+    pub(in super::super::super) fn new(local: Local<Overlayfs, MemoryRecords>) -> Self {
+        Self {
+            local: Arc::new(local),
+            remote: Arc::default(),
+            archives: Arc::default(),
+            asked: Arc::default(),
+        }
     }
 
     pub(super) fn with_remote_layers(mut self, layers: &[&str]) -> Self {
@@ -30,8 +39,18 @@ impl Served {
         self
     }
 
+    /// Gets these layers by itself, as stargz-snapshotter does: under the name that it is asked for.
+    pub(in super::super::super) fn with_remote_archives(mut self, digests: Vec<String>) -> Self {
+        self.archives = Arc::new(digests);
+        self
+    }
+
+    pub(in super::super::super) fn asked(&self) -> Arc<Mutex<Vec<Labels>>> {
+        Arc::clone(&self.asked)
+    }
+
     /// Serves until the runtime ends.
-    pub(super) fn listen(self, runtime: &tokio::runtime::Runtime, socket: &Path) {
+    pub(in super::super::super) fn listen(self, runtime: &tokio::runtime::Runtime, socket: &Path) {
         let _inside = runtime.enter();
         let listener = tokio::net::UnixListener::bind(socket).unwrap();
         let accepted = stream::unfold(listener, |listener| async {
@@ -52,6 +71,19 @@ impl Served {
 
     /// Does what a remote snapshotter does for a layer that it has: commits it, and says so.
     async fn remote_layer(&self, parent: Option<String>, labels: &Labels) -> Result<(), Status> {
+        self.asked.lock().unwrap().push(labels.clone());
+        let archive = labels.get("containerd.io/snapshot/cri.layer-digest");
+        if archive.is_some_and(|digest| self.archives.contains(digest)) {
+            let (name, labels) = (labels[labels::SNAPSHOT_REF].clone(), labels.clone());
+            return self
+                .act(move |local| {
+                    let key = format!("{name}/remote");
+                    local.prepare(&key, parent.as_deref(), &labels)?;
+                    local.commit(&name, &key, None, &labels)?;
+                    Err(Error::AlreadyExists { key: name })
+                })
+                .await;
+        }
         let Some(layer) = labels.get(labels::SNAPSHOT_REF).filter(|layer| self.remote.contains(layer)) else {
             return Ok(());
         };
