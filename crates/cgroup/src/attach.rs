@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -99,6 +100,27 @@ impl Cgroup {
             self.nodes.remove(index);
         }
         Ok(())
+    }
+
+    /// Files by which a process with one thread goes into the cgroups of v1 itself, by writing `0` to each. With the unified
+    /// hierarchy, if there is one, as the target of `CLONE_INTO_CGROUP`, nothing is left for [`Cgroup::attach`].
+    ///
+    /// The kernel moves a task that moves itself alone under its ordinary lock. To move another one, or a whole process, it first
+    /// waits for a grace period of RCU, 5 to 18 ms, if nobody has been moved for a while (`cgroup_procs_write_start`, Linux 5.5;
+    /// whose privileges count is the opener's business since 5.16, and the writer's before).
+    ///
+    /// `None` where that is not the way: cgroup v2, systemd's driver, rootless, or a file that cannot be opened.
+    pub fn entrances(&self) -> Option<Vec<OwnedFd>> {
+        let by_clone = self.mode != Mode::Hybrid || self.unified().is_none() || self.clone_target().is_some();
+        if self.mode == Mode::V2
+            || self.rootless
+            || matches!(self.driver, Driver::Systemd { .. })
+            || !by_clone
+        {
+            return None;
+        }
+        let nodes = self.nodes.iter().filter(|node| !node.controllers.is_unified());
+        nodes.map(|node| node.dir()?.open_file("tasks", OFlags::WRONLY)).collect::<Result<_, _>>().ok()
     }
 
     /// The target of `CLONE_INTO_CGROUP` for a process of `exec`, on cgroup v2.

@@ -62,11 +62,6 @@ impl Hierarchy {
         Self::from_mountinfo(&mounts)
     }
 
-    /// Whether the host has cgroup v2 alone: one statfs(2).
-    pub fn is_unified() -> bool {
-        rustix::fs::statfs(ROOT).is_ok_and(|stat| stat.f_type == CGROUP2_SUPER_MAGIC)
-    }
-
     /// A cgroup v2 hierarchy that is mounted somewhere else, or that is the unified part of a hybrid host.
     pub fn unified(point: impl Into<PathBuf>) -> Self {
         let mount = Mount { controllers: Controllers::UNIFIED, point: point.into(), root: "/".into() };

@@ -1,7 +1,7 @@
 //! Cgroup v2, v1 and hybrid, by the file system and by systemd.
 //!
 //! Called by `runtime` for the life of a container, and by `shim` for statistics, freezing, killing and out-of-memory
-//! events. It never starts a thread, never probes the kernel, never logs, and never changes a cgroup that it was not
+//! events. It never starts a thread, never probes the kernel, never logs, and never touches a cgroup that it was not
 //! given.
 //!
 //! ```text
@@ -31,7 +31,6 @@ mod freeze;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod hasten;
 mod hierarchy;
 mod kill;
 mod limits;
@@ -49,7 +48,6 @@ pub use controller::{Controller, Controllers};
 pub use create::Created;
 pub use error::{Error, LimitError, PathError};
 pub use freeze::FreezerState;
-pub use hasten::hasten;
 pub use hierarchy::{Hierarchy, Mode, Mount};
 pub use limits::Phase;
 pub use oom::{OomEvents, OomReport};

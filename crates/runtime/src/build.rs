@@ -120,6 +120,7 @@ pub(crate) fn container(
         process: plan,
         gate: Gate::Socket,
         await_cgroup: false,
+        entrances: Vec::new(),
         traceable,
         leaves_binary: false,
         failpoint: crate::failpoint::Failpoint::from_environment(),

@@ -289,15 +289,21 @@ impl Making<'_> {
             |cgroup: &Cgroup, phase| cgroup.apply(resources, phase).map_err(gantry_cgroup::Error::from);
         confine(&cgroup, Phase::BeforeClone)?;
         let by_clone = cgroup.mode() == Mode::V2 && cgroup.clone_target().is_some();
+        // Nobody may see the child's descriptors: a neighbour in its pid namespace might (CVE-2016-9962).
+        if !plan.namespaces.intermediate && plan.namespaces.join_pid.is_none() {
+            plan.entrances = cgroup.entrances().unwrap_or_default();
+        }
         // What an intermediate process says of the child must come before what the child says.
-        plan.await_cgroup = plan.namespaces.intermediate || !by_clone && !cgroup_spec.targets.is_empty();
+        plan.await_cgroup = plan.namespaces.intermediate
+            || !by_clone && !cgroup_spec.targets.is_empty() && plan.entrances.is_empty();
         let (mut conversation, joined) = self.clone_into(&plan, &cgroup)?;
         self.failpoint("clone")?;
         self.host.notices.debug(format_args!("{}", step::CLONED));
-        // Early, because the first move after a pause takes the kernel 5 to 18 ms, in which the child does the rest.
+        // Early, because the first move after a pause may take the kernel 5 to 18 ms, in which the child does the rest.
         let pid = Pid::from_raw(conversation.child.pid).ok_or_else(|| Error::Unsupported("pid 0".into()))?;
         conversation.write_maps(self.host.rootless)?;
-        if !(by_clone && joined == Joined::Unified) {
+        let is_there = by_clone && joined == Joined::Unified;
+        if !is_there && plan.entrances.is_empty() {
             cgroup.attach(pid, joined)?;
         }
         crate::delegate::descend(&self.bundle.spec, &mut cgroup, pid)?;

@@ -205,6 +205,7 @@ fn plan(
         runtime_hooks: false,
         gate: Gate::Open,
         await_cgroup: true,
+        entrances: Vec::new(),
         traceable: record.exec.traceable || !record.exec.user_namespace && build::may_trace(Some(process)),
         leaves_binary: false,
         hook_output: None,

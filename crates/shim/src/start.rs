@@ -30,7 +30,6 @@ const BACKLOG: i32 = 128;
 /// Root.
 pub fn start(invocation: &Invocation) -> Result<String, Failure> {
     seal_self()?;
-    hasten_moves();
     let mut input = Vec::new();
     if !rustix::termios::isatty(rustix::stdio::stdin()) {
         std::io::stdin()
@@ -142,26 +141,6 @@ fn listener(path: &Path) -> Result<OwnedFd, Failure> {
     bound.map_err(named("bind"))?;
     listen(&socket, BACKLOG).map_err(named("listen"))?;
     Ok(socket)
-}
-
-/// Has a process wait for the kernel's leave to move processes between cgroups of v1, while the daemon still makes up its mind
-/// what to create: Create would wait for it. It ends by itself, and is nobody's.
-fn hasten_moves() {
-    if gantry_cgroup::Hierarchy::is_unified() {
-        return;
-    }
-    let child = || {
-        // The daemon waits for the end of our output.
-        let null = openat(CWD, c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
-        let closed = null.map(|null| (0..3).all(|number| process::dup_onto(null.as_fd(), number).is_ok()));
-        if closed == Ok(true) && process::close_others(&mut []).is_ok() {
-            let _ = process::set_name(c"gantry-hasten");
-            let _ = gantry_cgroup::hasten();
-        }
-        0
-    };
-    // Without it Create takes longer, and nothing else is different.
-    let _ = spawn(&CloneArgs::default(), child);
 }
 
 /// Forks the shim, which lives on without its starter.

@@ -1,3 +1,5 @@
+use std::os::fd::AsFd;
+
 use gantry_cgroup::{
     Cgroup, CgroupRecord, CgroupSpec, Controller, Depth, Driver, Error, Joined, Mode, Request, SubCgroups,
 };
@@ -12,6 +14,7 @@ pub(crate) fn tests() -> Vec<Test> {
             "lifecycle::attached_processes_are_in_every_hierarchy",
             attached_processes_are_in_every_hierarchy,
         ),
+        test("lifecycle::a_process_goes_in_by_the_entrances", a_process_goes_in_by_the_entrances),
         test("lifecycle::a_dropped_guard_removes_what_it_made", a_dropped_guard_removes_what_it_made),
         test("lifecycle::a_cgroup_in_use_is_refused", a_cgroup_in_use_is_refused),
         test("lifecycle::a_frozen_cgroup_is_refused", a_frozen_cgroup_is_refused),
@@ -31,6 +34,36 @@ fn attached_processes_are_in_every_hierarchy() -> Outcome {
     }
     assert_eq!(scratch.cgroup.pids(Depth::Own).unwrap(), [pid.as_raw_nonzero().get()]);
     assert_eq!(scratch.cgroup.clone_target().is_some(), hierarchy().mode() != Mode::V1);
+    Outcome::Passed
+}
+
+fn a_process_goes_in_by_the_entrances() -> Outcome {
+    let scratch = Scratch::new(&Resources::default());
+    let Some(entrances) = scratch.cgroup.entrances() else {
+        assert!(is_v2() || !rustix::process::geteuid().is_root());
+        skip!("cgroup v2 has none");
+    };
+    let v1 = scratch.cgroup.paths().count() - usize::from(hierarchy().mode() == Mode::Hybrid);
+    assert_eq!(entrances.len(), v1);
+    let target = scratch.cgroup.clone_target();
+    let child = || {
+        let written = entrances.iter().all(|entrance| rustix::io::write(entrance, b"0") == Ok(1));
+        if written {
+            loop {
+                std::thread::park()
+            }
+        } else {
+            1
+        }
+    };
+    let args = gantry_sys::clone::CloneArgs { cgroup: target, ..Default::default() };
+    let child = gantry_sys::clone::spawn(&args, child).unwrap();
+    let pid = rustix::process::Pid::from_raw(child.pid).unwrap();
+    gantry_testkit::until_true("the process to be everywhere", || {
+        scratch.cgroup.paths().all(|path| is_member(path, pid))
+    });
+    gantry_sys::process::pidfd_kill(child.pidfd.as_fd(), 9).unwrap();
+    gantry_sys::process::wait(gantry_sys::process::Wait::Child(child.pidfd.as_fd())).unwrap();
     Outcome::Passed
 }
 

@@ -12,6 +12,7 @@ use crate::sync::Kind;
 impl Init<'_> {
     pub(super) fn enter_namespaces(&mut self) -> Result<(), Fault> {
         let plan = &self.plan.namespaces;
+        self.join_cgroups()?;
         // Maps and descriptors of /proc/PID are the parent's to write: the child of an ordinary user must be dumpable
         // until then, and not after (CVE-2016-9962).
         if plan.new & NEWUSER != 0 {
@@ -60,6 +61,17 @@ impl Init<'_> {
         // Last, because it is the first to ask: what the parent says unasked is before its answer on the socket.
         if plan.unshare & NEWTIME != 0 {
             self.enter_time_namespace()?;
+        }
+        Ok(())
+    }
+
+    /// Goes into the cgroups of v1. A task that moves itself alone has the kernel wait for nobody; one that is moved by
+    /// another process has it wait for a grace period of RCU.
+    fn join_cgroups(&self) -> Result<(), Fault> {
+        for (index, entrance) in self.plan.entrances.iter().enumerate() {
+            let written = rustix::io::retry_on_intr(|| rustix::io::write(entrance, b"0"));
+            process::abandon(entrance.as_fd());
+            written.map(drop).at_index(Step::Cgroup, index)?;
         }
         Ok(())
     }

@@ -78,9 +78,10 @@ pub(crate) enum Step {
     ProcHandle,
     CwdCreate,
     LeaveBinary,
+    Cgroup,
 }
 
-pub(crate) const STEPS: u32 = Step::LeaveBinary as u32;
+pub(crate) const STEPS: u32 = Step::Cgroup as u32;
 
 impl Step {
     /// The step of a number.

@@ -65,6 +65,7 @@ pub(crate) const ALL_STEPS: [Step; super::STEPS as usize] = [
     Step::ProcHandle,
     Step::CwdCreate,
     Step::LeaveBinary,
+    Step::Cgroup,
 ];
 
 /// The error of a fault. `plan` is missing for a start command, which was not there when it was made.
@@ -210,6 +211,7 @@ fn phrase(step: Step) -> &'static str {
         Step::Descriptors => "closing file descriptors",
         Step::Seccomp => "error loading seccomp filter into kernel",
         Step::LeaveBinary => "leaving the runtime's binary",
+        Step::Cgroup => "joining the container's cgroups",
         Step::ProcHandle => "opening a trusted /proc",
         _ => "setting the process up",
     }

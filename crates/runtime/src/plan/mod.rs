@@ -39,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) gate: Gate,
     /// The child waits until it was put into its cgroups.
     pub(crate) await_cgroup: bool,
+    /// The files by which it goes into them itself, where it does.
+    pub(crate) entrances: Vec<OwnedFd>,
     /// Where hooks' output goes; the parent reads it on failure.
     pub(crate) hook_output: Option<HookOutput>,
     /// Whether a process of the container may open the child's executable while it still is the runtime's binary: one
