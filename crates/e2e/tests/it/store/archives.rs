@@ -106,6 +106,80 @@ fn all_platforms_of_an_index_are_exported() {
 }
 
 #[test]
+fn an_export_has_every_image_that_it_names() {
+    require_engine!("docker-registry");
+    let (tenant, name) = pulled("archive-several", "busybox");
+    let (_, other) = sample(Access::Plain, "plain");
+    super::pull(&tenant, &other).run().ok();
+    tenant.ctr(["images", "tag", &name, "example.test/tagged:1"]).run().ok();
+    let names = [name.as_str(), "example.test/tagged:1", other.as_str()];
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    tenant.ctr(["images", "export"]).arg(&archive).args(names).run().ok();
+    let list = Invocation::new("tar").args(["-xOf"]).arg(&archive).arg("manifest.json").run().ok().json();
+    // An image is listed once, with all its names.
+    assert_eq!(list.as_array().unwrap().len(), 2, "{list}");
+    tenant.clear();
+    import(&tenant, &archive, &[]);
+    let mut expected = names.map(str::to_owned);
+    expected.sort();
+    assert_eq!(tenant.images(), expected);
+    tenant.clear();
+}
+
+#[test]
+fn the_index_of_an_archive_gets_a_name_where_it_is_asked_for() {
+    require_engine!("skopeo");
+    let tenant = Gantryd::shared().namespace("archive-index-name");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    copy(
+        &format!("oci:{}", samples().layout.name("busybox")),
+        &format!("oci-archive:{}:tagged", archive.display()),
+    );
+    let options = ["--base-name", "example.test/b", "--index-name", "example.test/index:1"];
+    import(&tenant, &archive, &options);
+    assert_eq!(tenant.images(), ["example.test/b:tagged", "example.test/index:1"]);
+    tenant.clear();
+    import(&tenant, &archive, &["--base-name", "example.test/other/b"]);
+    import(&tenant, &archive, &["--base-name", "example.test/b", "--digests", "--skip-digest-for-named"]);
+    let images = tenant.images();
+    assert!(images.contains(&"example.test/b:tagged".to_owned()), "{images:?}");
+    // That of containerd 2 has it the other way round.
+    let digested = images.iter().any(|name| name.starts_with("example.test/b@sha256:"));
+    assert_eq!(digested, gantry_e2e::client_is_2(), "{images:?}");
+    tenant.clear();
+}
+
+#[test]
+fn layers_of_an_archive_of_docker_save_are_compressed_on_demand() {
+    require_engine!("skopeo");
+    let tenant = Gantryd::shared().namespace("archive-compress");
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    copy(
+        &format!("oci:{}", samples().layout.name("plain")),
+        &format!("docker-archive:{}:example.test/plain:1", archive.display()),
+    );
+    let types = |options: &[&str]| {
+        import(&tenant, &archive, options);
+        let row = tenant.ctr(["images", "ls", "name==example.test/plain:1"]).run().ok();
+        let target =
+            row.text().split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+        let manifest = tenant.json(&target);
+        let layers = manifest["layers"].as_array().unwrap().clone();
+        let types = layers.iter().map(|layer| layer["mediaType"].as_str().unwrap().to_owned());
+        let types: Vec<String> = types.collect();
+        let expected = unpacked(&samples().layout.name("plain"));
+        tree::assert_same(&files(&tenant, "example.test/plain:1"), &expected);
+        tenant.clear();
+        types
+    };
+    assert!(types(&[]).iter().all(|kind| kind.ends_with("diff.tar")));
+    assert!(types(&["--compress-blobs"]).iter().all(|kind| kind.ends_with("diff.tar.gzip")));
+}
+
+#[test]
 fn images_go_to_docker_and_come_back() {
     require_engine!("dockerd");
     let docker = Docker::shared();

@@ -6,6 +6,7 @@ mod archives;
 mod content;
 mod crash;
 mod images;
+mod mounts;
 mod namespaces;
 mod pull;
 #[cfg(debug_assertions)]

@@ -1,7 +1,7 @@
 use std::fs;
 
 use gantry_e2e::images::samples;
-use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, on_reference, require_engine};
+use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, client_is_2, on_reference, require_engine};
 
 use super::{pull, pulled, sample};
 
@@ -190,4 +190,23 @@ pub(crate) fn bytes_sent(lines: &[String], blob: &str) -> u64 {
     let sizes =
         of_blob.filter_map(|line| line.split("HTTP/").nth(1)?.split_whitespace().nth(2)?.parse::<u64>().ok());
     sizes.sum()
+}
+
+#[test]
+fn documents_of_other_platforms_come_where_they_are_asked_for() {
+    require_engine!("docker-registry");
+    let tenant = Gantryd::shared().namespace("pull-metadata");
+    let (_, name) = sample(Access::Plain, "multi");
+    let count = |options: &[&str]| {
+        tenant.ctr(["images", "pull", "--plain-http"]).args(options).arg(&name).run().ok();
+        let count = tenant.content().len();
+        tenant.clear();
+        count
+    };
+    let with: &[&str] = if client_is_2() { &[] } else { &["--all-metadata"] };
+    let without: &[&str] = if client_is_2() { &["--skip-metadata"] } else { &[] };
+    let one = count(without);
+    // A manifest and a configuration for each of the other two.
+    assert_eq!(count(with), one + 4);
+    assert!(count(&["--all-platforms"]) > one + 4);
 }
