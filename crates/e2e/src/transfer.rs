@@ -26,12 +26,15 @@ pub struct ServerPull {
     pub hosts_dir: Option<String>,
     /// After this time the client hangs up.
     pub patience: Option<Duration>,
+    /// The trace that the client is part of, as W3C's `traceparent` has it.
+    pub trace: Option<&'static str>,
 }
 
 impl ServerPull {
     /// From a plain registry.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { name: name.to_owned(), namespace: namespace.to_owned(), hosts_dir: None, patience: None }
+        let (name, namespace) = (name.to_owned(), namespace.to_owned());
+        Self { name, namespace, hosts_dir: None, patience: None, trace: None }
     }
 
     fn request(&self) -> Result<tonic::Request<TransferRequest>, String> {
@@ -58,6 +61,9 @@ impl ServerPull {
         });
         let namespace = MetadataValue::try_from(&self.namespace).map_err(|error| error.to_string())?;
         request.metadata_mut().insert(header::NAMESPACE, namespace);
+        if let Some(trace) = self.trace {
+            request.metadata_mut().insert("traceparent", MetadataValue::from_static(trace));
+        }
         Ok(request)
     }
 

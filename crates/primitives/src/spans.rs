@@ -36,10 +36,17 @@ macro_rules! blob_span {
 pub(crate) use blob_span;
 
 /// Does `work` within `span`.
-pub(crate) async fn within<T>(span: Span, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let result = work.instrument(span.clone()).await;
-    ended(&span, &result);
-    result
+pub(crate) fn within<'a, T>(
+    span: Span,
+    work: impl Future<Output = Result<T>> + Send + 'a,
+) -> impl Future<Output = Result<T>> + Send {
+    // On the heap: transfers are large, and each wrapper would have its own copy on the stack.
+    let work = Box::pin(work);
+    async move {
+        let result = work.instrument(span.clone()).await;
+        ended(&span, &result);
+        result
+    }
 }
 
 /// The same for what blocks.

@@ -233,3 +233,44 @@ fn the_configuration_is_printed_as_it_counts() {
     Invocation::new(DAEMON).args(["config", "default"]).run().ok();
     Invocation::new(DAEMON).arg("--version").run().ok();
 }
+
+/// The names of the daemon's threads.
+fn threads(daemon: &Daemon<'_>) -> Vec<String> {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.child.id())).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.map(|name| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn without_a_collector_nothing_is_there_for_traces() {
+    require!(Need::Root);
+    let place = Place::new("");
+    let daemon = place.start();
+    assert!(!threads(&daemon).iter().any(|name| name.starts_with("OpenTelemetry")));
+    daemon.stop();
+}
+
+#[test]
+fn a_collector_that_is_away_holds_nothing_up() {
+    require!(Need::Root);
+    // One that takes connections, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::new(&format!("[tracing]\nendpoint = \"http://{}\"\n", silent.local_addr().unwrap()));
+    let daemon = place.start();
+    assert!(threads(&daemon).iter().any(|name| name.starts_with("OpenTelemetry")));
+    // The first collection has a span by then, and the end waits for it, but not long.
+    gantry_testkit::until_true("the first export", || {
+        silent.set_nonblocking(true).is_ok() && silent.accept().is_ok()
+    });
+    let begin = std::time::Instant::now();
+    daemon.stop();
+    assert!(begin.elapsed() < PATIENCE / 4, "{:?}", begin.elapsed());
+    assert!(place.log().contains("the last spans are lost"), "{}", place.log());
+}
+
+#[test]
+fn an_endpoint_that_is_no_url_is_an_error_with_its_line() {
+    let place = Place::new("[tracing]\nendpoint = \"collector:4318\"\n");
+    let daemon = Invocation::new(DAEMON).arg("--config").arg(place.path("config.toml"));
+    daemon.run().exits(1).says("config.toml:6: tracing.endpoint");
+}

@@ -121,9 +121,8 @@ impl Store {
         self.inner.layers.join(key, move || {
             // Whoever begins it has it in his trace, whoever goes on with it.
             let caller = Span::current();
-            async move { store.fetch_layer(repository, fetch_key, descriptor, meter).await }
-                .instrument(caller)
-                .boxed()
+            let fetch = async move { store.fetch_layer(repository, fetch_key, descriptor, meter).await };
+            fetch.boxed().instrument(caller).boxed()
         })
     }
 

@@ -12,6 +12,7 @@ mod pull;
 #[cfg(debug_assertions)]
 mod server;
 mod snapshots;
+mod traces;
 mod trees;
 
 use gantry_e2e::images::samples;
