@@ -32,6 +32,8 @@ pub(crate) struct ImagePlan {
     pub(crate) platform: Platform,
     /// The layers, the lowest first.
     pub(crate) layers: Vec<Descriptor>,
+    /// Whether it has layers that nobody asked for, which are not listed here.
+    pub(crate) is_partial: bool,
 }
 
 impl ImagePlan {
@@ -226,10 +228,11 @@ impl Fetcher {
             document: None,
             layers: manifest.layers,
             config: manifest.config,
+            is_partial: extent == Extent::Documents,
         };
         let bytes = self.document(&image.config, Some(&own)).await?;
         self.keep(&image.config, &bytes, std::iter::empty()).await?;
-        if extent == Extent::Documents {
+        if image.is_partial {
             image.layers.clear();
             return Ok(image);
         }

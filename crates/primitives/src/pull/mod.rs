@@ -320,7 +320,7 @@ impl Store {
                 .filter(suits)
                 .min_by_key(|image| unpack.platform.rank(Some(&image.platform)));
             // An artifact has nothing to unpack, and is whole without.
-            if !graph.images.iter().any(ImagePlan::is_runnable) {
+            if !graph.images.iter().any(|image| image.is_runnable() || image.is_partial) {
                 continue;
             }
             let Some(image) = best else {

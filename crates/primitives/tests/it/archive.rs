@@ -179,14 +179,14 @@ async fn layers_of_dockers_archives_are_compressed_on_demand() {
 /// The archive without these files.
 fn without(archive: &[u8], names: &[&str]) -> Vec<u8> {
     let mut out = tar::Builder::new(Vec::new());
-    for entry in tar::Archive::new(archive).entries().unwrap() {
-        let entry = entry.unwrap();
-        let path = entry.path().unwrap().into_owned();
+    for entry in tar::Archive::new(archive).entries().expect("an archive") {
+        let entry = entry.expect("an archive");
+        let path = entry.path().expect("an archive").into_owned();
         if !names.iter().any(|name| path.as_os_str() == *name) {
-            out.append(&entry.header().clone(), entry).unwrap();
+            out.append(&entry.header().clone(), entry).expect("an archive");
         }
     }
-    out.into_inner().unwrap()
+    out.into_inner().expect("an archive")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,10 +223,10 @@ async fn an_export_lists_each_image_once_for_docker_and_needs_a_platform() {
 }
 
 fn docker_list(archive: &[u8]) -> Vec<serde_json::Value> {
-    for entry in tar::Archive::new(archive).entries().unwrap() {
-        let entry = entry.unwrap();
-        if entry.path().unwrap().as_os_str() == "manifest.json" {
-            return serde_json::from_reader(entry).unwrap();
+    for entry in tar::Archive::new(archive).entries().expect("an archive") {
+        let entry = entry.expect("an archive");
+        if entry.path().expect("an archive").as_os_str() == "manifest.json" {
+            return serde_json::from_reader(entry).expect("an archive");
         }
     }
     Vec::new()

@@ -25,7 +25,7 @@ fn request(name: &str, directory: &Path) -> ActivateRequest {
 }
 
 fn mounted(activation: &Activation) -> usize {
-    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let is_there = |point: &Path| table.lines().any(|line| line.split(' ').nth(4) == point.to_str());
     activation.active.iter().filter(|mount| is_there(&mount.point)).count()
 }

@@ -182,6 +182,13 @@ async fn documents_of_other_platforms_come_without_their_layers() {
     assert!(all > one + 4);
     assert_eq!(pulled(breadth(true, 0), true).await, all);
     assert!(pulled(breadth(false, 1), true).await < all);
+    let fixture = Fixture::new();
+    let mut wanted = request("multi", "overlayfs");
+    wanted.breadth = breadth(true, 0);
+    wanted.platforms = gantry_types::platform::Matcher(vec!["linux/s390x".parse().unwrap()]);
+    wanted.unpack[0].platform = wanted.platforms.clone();
+    let error = fixture.store.pull(context("test"), wanted).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

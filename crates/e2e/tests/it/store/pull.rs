@@ -1,7 +1,7 @@
 use std::fs;
 
 use gantry_e2e::images::samples;
-use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, client_is_2, on_reference, require_engine};
+use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, client_is_2, require_engine};
 
 use super::{pull, pulled, sample};
 
@@ -89,8 +89,8 @@ fn an_index_is_pulled_for_this_platform_another_one_or_all() {
         (&["--platform", "linux/arm64"], 1 + 1 + 1 + 1),
         (&["--all-platforms"], 1 + 3 + 3 + 4),
     ];
-    // containerd 2 fetches the manifests and configurations of all platforms.
-    let more = if on_reference() && gantry_e2e::client_is_2() { 2 + 2 } else { 0 };
+    // The client of containerd 2 wants the manifests and configurations of all platforms.
+    let more = if client_is_2() { 2 + 2 } else { 0 };
     for (options, blobs) in cases {
         tenant.ctr(["images", "pull", "--plain-http"]).args(options).arg(&name).run().ok();
         let more = if options.first() == Some(&"--all-platforms") { 0 } else { more };
