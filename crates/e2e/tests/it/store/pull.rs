@@ -1,7 +1,7 @@
 use std::fs;
 
 use gantry_e2e::images::samples;
-use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, client_is_2, require_engine};
+use gantry_e2e::{Access, Gantryd, PASSWORD, Trust, USER, client_is_2, on_reference, require_engine};
 
 use super::{pull, pulled, sample};
 
@@ -99,7 +99,12 @@ fn an_index_is_pulled_for_this_platform_another_one_or_all() {
         assert!(listed.stdout.contains("image.index.v1"), "{listed}");
         tenant.clear();
     }
-    tenant.ctr(["images", "pull", "--plain-http", "--platform", "linux/s390x"]).arg(&name).run().fails();
+    let missing =
+        tenant.ctr(["images", "pull", "--plain-http", "--platform", "linux/s390x"]).arg(&name).run();
+    // containerd 2 is content with the documents of the others.
+    if !(on_reference() && client_is_2()) {
+        missing.fails();
+    }
 }
 
 #[test]
