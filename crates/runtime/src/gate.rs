@@ -70,7 +70,11 @@ pub(crate) fn open(dir: &StateDir) -> Result<Opened, Error> {
     if !dir.unlink(START)? {
         return Ok(Opened::Lost);
     }
-    rustix::io::write(&start, b"s").map_err(failed("write", START))?;
+    match rustix::io::write(&start, b"s") {
+        // It was killed since its end was seen open.
+        Err(Errno::PIPE) => return Ok(Opened::Dead),
+        written => written.map_err(failed("write", START))?,
+    };
     let dir = dir
         .fd()
         .try_clone_to_owned()

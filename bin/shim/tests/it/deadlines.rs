@@ -117,3 +117,19 @@ fn a_runtime_that_is_killed_before_it_has_written_anything_leaves_no_cgroup() {
     assert!(Path::new(&inside).exists(), "it made no cgroup");
     until_true("the cgroups to be gone", || made.iter().all(|dir| !dir.exists()));
 }
+
+#[test]
+fn a_deletion_that_was_ended_half_way_is_gone_on_with() {
+    ours!("the state is the runtime's own");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.running(Bundle::new().sleeping());
+    task.kill(9);
+    assert_eq!(task.wait(), 137);
+    let state: Vec<_> = daemon.leftovers().into_iter().filter(|dir| dir.join("state.json").exists()).collect();
+    assert_eq!(state.len(), 1);
+    fs::write(state[0].join("rest"), "").unwrap();
+    fs::remove_file(state[0].join("state.json")).unwrap();
+    assert_eq!(task.delete().exit_status, 137);
+    assert!(!state[0].exists());
+}

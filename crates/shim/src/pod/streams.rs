@@ -177,6 +177,19 @@ impl Pod {
 
     /// Gives a process's streams to be served; who completes its making is told when they are.
     pub(super) fn add_streams(&mut self, id: &str, exec_id: &str) -> Result<u64, Failure> {
+        match self.try_add_streams(id, exec_id) {
+            // It has died, and its end was not heard of yet.
+            Err(failure) if failure.kind == ErrorKind::Unavailable && self.streams.control.is_some() => {
+                let process = self.containers.get_mut(id).and_then(|it| it.process_mut(exec_id));
+                process.into_iter().for_each(|process| process.streamed = false);
+                self.streams_lost();
+                self.try_add_streams(id, exec_id)
+            }
+            added => added,
+        }
+    }
+
+    fn try_add_streams(&mut self, id: &str, exec_id: &str) -> Result<u64, Failure> {
         self.ensure_streams()?;
         let process = self.containers.get_mut(id).and_then(|container| container.process_mut(exec_id));
         let Some(process) = process else { return Err(Failure::not_found("container", id)) };

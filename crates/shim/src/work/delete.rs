@@ -1,5 +1,6 @@
 //! Delete.
 
+use gantry_cgroup::{Cgroup, Features};
 use gantry_runtime::Force;
 use gantry_types::ErrorKind;
 
@@ -18,6 +19,15 @@ pub(crate) fn delete_forced(subject: &Subject) -> Result<(), Failure> {
     remove(subject, Force::Yes)
 }
 
+/// Removes what there is of a container without a record: somebody removed it by hand, or a worker that did so was ended
+/// half-way.
+fn remove_unrecorded(subject: &Subject) -> Result<(), Failure> {
+    if let Some(record) = &subject.cgroup {
+        Cgroup::from_record(record, Features::default()).delete()?;
+    }
+    Ok(gantry_runtime::delete(&subject.host(), &subject.id, Force::Yes)?)
+}
+
 fn remove(subject: &Subject, force: Force) -> Result<(), Failure> {
     let removed = match subject.external() {
         Some(external) => external.delete().and_then(|()| match force {
@@ -28,10 +38,9 @@ fn remove(subject: &Subject, force: Force) -> Result<(), Failure> {
                     .map_err(Failure::from)
             }
         }),
-        None => match gantry_runtime::delete(&subject.host(), &subject.id, force).map_err(Failure::from) {
-            // Somebody removed it by hand.
-            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(()),
-            result => result,
+        None => match gantry_runtime::delete(&subject.host(), &subject.id, force) {
+            Err(error) if error.kind() == ErrorKind::NotFound => remove_unrecorded(subject),
+            result => result.map_err(Failure::from),
         },
     };
     // The root goes in any case: whoever holds it now would hold it for ever.

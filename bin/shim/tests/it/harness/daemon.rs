@@ -131,7 +131,7 @@ impl Daemon {
     }
 
     /// The containers whose state the runtime has, and the pods whose state our shim has.
-    fn leftovers(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let below =
             |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
         let visible =

@@ -287,7 +287,8 @@ impl<'d> Case<'d> {
             thread::sleep(Duration::from_millis(3));
         }
         let left = cgroups.processes(&parent);
-        let dirs = cgroups.below(&parent);
+        let mut dirs = cgroups.below(&parent);
+        dirs.extend(self.task.daemon.leftovers().into_iter().filter(|dir| dir.ends_with(&self.task.id)));
         if left.is_empty() && dirs.is_empty() {
             return;
         }
@@ -297,7 +298,7 @@ impl<'d> Case<'d> {
             format!("{} {}", stat.chars().take(60).collect::<String>(), String::from_utf8_lossy(&words))
         };
         let names: Vec<_> = left.iter().map(name).collect();
-        ledger.wrong("processes or cgroups are left after Delete", &(names, dirs, &self.done));
+        ledger.wrong("processes, cgroups or state are left after Delete", &(names, dirs, &self.done));
         left.iter().filter_map(|pid| Pid::from_raw(*pid)).for_each(|pid| {
             let _ = kill_process(pid, Signal::KILL);
         });

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gantry_proto_shim::Message;
+use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::{
     DeleteRequest, KillRequest, PauseRequest, PidsRequest, StartRequest, StatsRequest, WaitRequest, method,
 };
@@ -213,8 +214,11 @@ impl<'d> Pod<'d> {
             case.task.shim = Arc::clone(&shim);
             case.done.push(format!("shim replaced, {before:?}"));
             let after = case.look(self.ledger);
-            // Its end may have come meanwhile, and so may one that was being made for a client that has gone.
-            if before.is_some_and(|(pid, _)| after.is_none_or(|(now, _)| now != pid)) {
+            // Its end may have come meanwhile, and so may one that was being made for a client that has gone; and one that has
+            // stopped may have been deleted for such a client.
+            let deleted = |status| status == Status::Stopped as i32 && after.is_none();
+            let lost = |(pid, status)| !deleted(status) && after.is_none_or(|(now, _)| now != pid);
+            if before.is_some_and(lost) {
                 let script = case.task.bundle.config()["process"]["args"].to_string();
                 let runtime = &case.task.options.binary_name;
                 self.ledger.wrong("a container is lost with its shim", &(before, after, script, runtime));
