@@ -126,7 +126,8 @@ fn a_deletion_that_was_ended_half_way_is_gone_on_with() {
     let mut task = daemon.running(Bundle::new().sleeping());
     task.kill(9);
     assert_eq!(task.wait(), 137);
-    let state: Vec<_> = daemon.leftovers().into_iter().filter(|dir| dir.join("state.json").exists()).collect();
+    let state: Vec<_> =
+        daemon.leftovers().into_iter().filter(|dir| dir.join("state.json").exists()).collect();
     assert_eq!(state.len(), 1);
     fs::write(state[0].join("rest"), "").unwrap();
     fs::remove_file(state[0].join("state.json")).unwrap();
