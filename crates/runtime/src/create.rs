@@ -274,7 +274,7 @@ impl Making<'_> {
         record.cgroup = Some(cgroup_spec.record());
         let linux = self.bundle.spec.linux.as_ref();
         let rare = Rare::prepare(&plan, &record.rootfs.clone(), linux, &mut record)?;
-        self.dir.write_first(&record)?;
+        self.dir.write(&record)?;
         let notify = self.listen_for_readiness(&mut plan)?;
         self.failpoint("record")?;
         if self.until == Until::Started {

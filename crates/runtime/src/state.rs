@@ -230,12 +230,7 @@ impl StateDir {
         self.fd.as_fd()
     }
 
-    /// Writes the first record, which nobody can be reading yet.
-    pub(crate) fn write_first(&self, record: &Record) -> Result<(), Error> {
-        self.put(RECORD_FILE, &encode(record)?)
-    }
-
-    /// Replaces the record.
+    /// Writes the record, or replaces it. Whoever is killed meanwhile leaves it as it was, and never half of one.
     pub(crate) fn write(&self, record: &Record) -> Result<(), Error> {
         self.prepare(record)?;
         self.publish()

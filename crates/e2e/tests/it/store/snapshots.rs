@@ -169,7 +169,8 @@ fn the_native_snapshotter_copies() {
     snapshots(&["prepare", "copy", "done"]).ok();
     assert_eq!(fs::read_to_string(Path::new(&source("copy")).join("file")).unwrap(), "native\n");
     fs::write(Path::new(&source("copy")).join("file"), "changed\n").unwrap();
-    snapshots(&["view", "look", "done"]).ok();
+    // Not a view: ctr gives those no label that keeps them from the collector.
+    snapshots(&["prepare", "look", "done"]).ok();
     assert_eq!(fs::read_to_string(Path::new(&source("look")).join("file")).unwrap(), "native\n");
     snapshots(&["rm", "look", "copy", "done"]).ok();
 }
