@@ -83,3 +83,6 @@ macro_rules! skip_test {
 /// Docker's default seccomp profile for x86_64, x86 and x32 as it is in a `config.json`, with docker's default
 /// capabilities.
 pub const DOCKER_DEFAULT_SECCOMP: &str = include_str!("../fixtures/docker-default-seccomp.json");
+
+#[cfg(all(test, feature = "powercut"))]
+powercut_host!();

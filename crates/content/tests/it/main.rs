@@ -15,6 +15,8 @@ use std::path::Path;
 use gantry_content::{Options, Store};
 use gantry_types::Digest;
 
+gantry_testkit::powercut_host!();
+
 /// A store in a directory that goes with it.
 struct Fixture {
     store: Store,

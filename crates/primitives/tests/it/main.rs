@@ -8,3 +8,5 @@ mod mounts;
 mod pull;
 mod push;
 mod records;
+
+gantry_testkit::powercut_host!();

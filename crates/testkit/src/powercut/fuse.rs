@@ -15,7 +15,7 @@ use fuser::{
 use rustix::io::Errno;
 
 use super::bytes::Bytes;
-use super::mount::Shared;
+use super::host::Shared;
 use super::tree::{Attributes, Body, ROOT, Tree};
 
 /// How long the kernel may believe what it was told. Nobody else changes anything.

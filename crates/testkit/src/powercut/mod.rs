@@ -3,6 +3,8 @@
 //! ```no_run
 //! use gantry_testkit::powercut::{Disk, Keep, Names, isolated};
 //!
+//! gantry_testkit::powercut_host!(); // in the root of the test program
+//!
 //! isolated(|| {
 //!     let mut disk = Disk::new(Names::Journal);
 //!     std::fs::write(disk.path().join("lost"), "bytes").unwrap();
@@ -28,15 +30,19 @@
 
 mod bytes;
 mod fuse;
+mod host;
 mod mount;
 #[cfg(test)]
 mod tests;
 mod tree;
 
+use serde::{Deserialize, Serialize};
+
+pub use host::serve;
 pub use mount::{Disk, Image, isolated};
 
 /// Which names a sync makes durable besides the bytes that it names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Names {
     /// All there are: what ext4, XFS and btrfs do, in whose journal everything before goes along.
     Journal,
@@ -45,7 +51,7 @@ pub enum Names {
 }
 
 /// What of the unsynced is on the disk after a cut. Nothing of it is certain in the world, so tests try all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Keep {
     /// Nothing.
     Synced,
