@@ -142,4 +142,12 @@ impl Input {
     pub(crate) fn close(&mut self) {
         self.end = None;
     }
+
+    /// What others have written and nobody has read yet.
+    pub(crate) fn drain(&mut self) -> String {
+        let mut bytes = Vec::new();
+        // Ends with EAGAIN, as the FIFO is open for writing, too.
+        let _ = self.end.as_mut().map(|end| end.read_to_end(&mut bytes));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }

@@ -53,6 +53,11 @@ impl Ledger {
         wrong.entry(what.to_owned()).or_insert_with(|| (0, format!("{detail:?}"))).0 += 1;
     }
 
+    /// How much was wrong until now.
+    pub(super) fn wrongs(&self) -> u64 {
+        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).values().map(|(count, _)| count).sum()
+    }
+
     /// Prints the counts; nothing may have been wrong.
     pub(super) fn close(&self) {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);

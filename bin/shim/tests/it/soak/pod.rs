@@ -1,5 +1,6 @@
 //! A pod of the soak: a shim, its containers, and what happens to them.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -27,6 +28,8 @@ const SETTLE_LOOKS: u32 = 12;
 const SETTLE_PAUSE: Duration = Duration::from_millis(100);
 /// How many of them there are to each that is printed.
 const LOOKS_A_LINE: usize = 10;
+/// How many of a shim's last messages are printed when something is wrong.
+const MESSAGES: usize = 20;
 /// How much more memory than at the first look a shim may have, in KiB.
 const GROWTH_KIB: u64 = 48;
 
@@ -51,8 +54,10 @@ pub(super) struct Pod<'d> {
     cases: Vec<Case<'d>>,
     /// What `start` is called in when there is no container.
     anchor: Bundle,
-    /// The FIFOs for the messages of shims; nobody reads them.
+    /// The FIFO for the messages of the shim.
     log: Option<Input>,
+    /// The last of them.
+    messages: VecDeque<String>,
     descriptors: Vec<String>,
     memory_kib: Vec<u64>,
 }
@@ -64,7 +69,21 @@ impl<'d> Pod<'d> {
         let anchor = case::bundle(&mut random, (kind != Kind::Single).then_some(&*group));
         let (cases, descriptors) = (Vec::new(), Vec::new());
         let (shim, log, memory_kib) = (None, None, Vec::new());
-        Self { daemon, ledger, random, kind, group, shim, cases, anchor, log, descriptors, memory_kib }
+        let messages = VecDeque::new();
+        Self {
+            daemon,
+            ledger,
+            random,
+            kind,
+            group,
+            shim,
+            cases,
+            anchor,
+            log,
+            messages,
+            descriptors,
+            memory_kib,
+        }
     }
 
     /// Random operations until `end`, then nothing may be left.
@@ -75,7 +94,12 @@ impl<'d> Pod<'d> {
             self.descriptors = self.idle_descriptors();
         }
         while Instant::now() < end {
+            let wrongs = self.ledger.wrongs();
             self.step();
+            self.listen();
+            if self.ledger.wrongs() > wrongs {
+                println!("{}: {:#?}", self.group, self.messages);
+            }
             if self.kind == Kind::Lasting && measured.elapsed() > MEASURE {
                 self.measure();
                 measured = Instant::now();
@@ -95,6 +119,13 @@ impl<'d> Pod<'d> {
                 self.memory_kib
             );
         }
+    }
+
+    /// Takes the shim's messages.
+    fn listen(&mut self) {
+        let text = self.log.as_mut().map(Input::drain).unwrap_or_default();
+        self.messages.extend(text.lines().map(str::to_owned));
+        self.messages.drain(..self.messages.len().saturating_sub(MESSAGES));
     }
 
     fn step(&mut self) {
