@@ -3,7 +3,7 @@
 //! ```text
 //!   shim ──clone3──► worker: closes what it was not given, works, answers once, ends
 //!     ▲                │
-//!     └─ stream socket ┘   u8 verdict (0 done, 1 failed), body; descriptors with the first byte; then the end
+//!     └─ stream socket ┘   u8 verdict (0 done, 1 failed), body; descriptors with the first message; then the end
 //! ```
 //! Whoever takes a pod over waits for the workers of the shim before (`workers` in the pod's directory): what they make later
 //! would be lost to everybody. What a worker makes is a child of the shim's (CLONE_PARENT), which reaps it. A worker that ends without a verdict has
@@ -98,8 +98,10 @@ fn report_panics(socket: BorrowedFd<'_>) {
 
 fn answer(socket: BorrowedFd<'_>, verdict: u8, body: &[u8], fds: &[OwnedFd]) -> Result<(), Errno> {
     let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-    fdpass::send(socket, &[verdict], &fds)?;
-    let mut rest = body;
+    // The beginning as one message, which the kernel takes whole: whoever is ended meanwhile has said all of a short answer, or
+    // nothing.
+    let (first, mut rest) = body.split_at(body.len().min(CHUNK_BYTES - 1));
+    fdpass::send(socket, &[&[verdict], first].concat(), &fds)?;
     while !rest.is_empty() {
         let flags = rustix::net::SendFlags::NOSIGNAL;
         let sent = rustix::io::retry_on_intr(|| rustix::net::send(socket, rest, flags))?;
@@ -162,5 +164,21 @@ impl Worker {
                 ),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_answer_comes_whole_or_not_at_all() {
+        let flags = SocketFlags::CLOEXEC;
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+        let body = vec![7; CHUNK_BYTES - 1];
+        answer(theirs.as_fd(), DONE, &body, &[]).unwrap();
+        let mut chunk = [0; CHUNK_BYTES];
+        let (len, _) = fdpass::receive_all(ours.as_fd(), &mut chunk).unwrap();
+        assert_eq!((len, chunk[0], &chunk[1..]), (CHUNK_BYTES, DONE, &body[..]));
     }
 }

@@ -280,7 +280,12 @@ impl Pod {
     }
 
     fn created(&mut self, id: &str, caller: Option<Caller>, verdict: Result<Done, Failure>) {
-        match verdict.and_then(|done| self.adopt_made(id, "", done)) {
+        let done = match verdict {
+            Ok(done) => done,
+            // The worker has undone what it had made.
+            Err(failure) => return self.finish_created(id, caller, Err(failure)),
+        };
+        match self.adopt_made(id, "", done) {
             Ok(Some(seq)) => {
                 // Until then nobody else may have it.
                 if let Some(container) = self.containers.get_mut(id) {
@@ -288,7 +293,9 @@ impl Pod {
                 }
                 self.await_streams(seq, (id, ""), caller, Then::Created);
             }
-            adopted => self.finish_created(id, caller, adopted.map(drop)),
+            Ok(None) => self.finish_created(id, caller, Ok(())),
+            // It was made, and half an answer tells nothing of it.
+            Err(failure) => self.undo(id, caller, failure),
         }
     }
 
