@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gantry_proto_shim::Message;
@@ -13,7 +13,7 @@ use gantry_testkit::{Bundle, Cgroups, Need, require, until_true};
 use gantry_ttrpc::client::Options;
 use gantry_ttrpc::{CallError, Code};
 
-use crate::harness::{Daemon, Expect, Io, Shim, ours, process_spec};
+use crate::harness::{Daemon, Expect, Io, Shim, Task, ours, process_spec};
 
 /// What the caller has given the shim.
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -71,18 +71,29 @@ fn a_create_that_hangs_in_a_hook_is_undone() {
     assert_eq!(task.sh("e", "exit 3"), 3);
 }
 
+/// A container that Debian's runc knows how to make.
+fn by_runc(daemon: &Daemon) -> Task<'_> {
+    daemon.task(Bundle::new().sleeping().edit(|c| c["ociVersion"] = serde_json::json!("1.0.2")))
+}
+
+/// Has a runc run the container that does `first` and then hangs when it is told to do `verb`; its path.
+fn hang_in(task: &mut Task<'_>, verb: &str, first: &str) -> PathBuf {
+    let wrapper = task.bundle.path().join("hangs");
+    let script =
+        format!("#!/bin/sh\ncase \" $* \" in *' {verb} '*) {first}; sleep 1000 ;; esac\nexec runc \"$@\"\n");
+    fs::write(&wrapper, script).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    task.options.binary_name = wrapper.display().to_string();
+    wrapper
+}
+
 #[test]
 fn an_exec_that_hangs_in_its_runtime_has_failed() {
     ours!("the reference leaves it");
     require!(Need::Root, Need::Program("runc"));
     let daemon = Daemon::new();
-    let bundle = Bundle::new().sleeping().edit(|c| c["ociVersion"] = serde_json::json!("1.0.2"));
-    let mut task = daemon.task(bundle);
-    let wrapper = task.bundle.path().join("hangs-in-exec");
-    let script = "#!/bin/sh\ncase \" $* \" in *' exec '*) sleep 1000 ;; esac\nexec runc \"$@\"\n";
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    task.options.binary_name = wrapper.display().to_string();
+    let mut task = by_runc(&daemon);
+    let wrapper = hang_in(&mut task, "exec", "true");
     task.create();
     task.start();
     task.exec("e", &process_spec(&["/bin/true"]), Io::default()).good();
@@ -99,19 +110,12 @@ fn a_runtime_that_is_killed_before_it_has_written_anything_leaves_no_cgroup() {
     ours!("the reference leaves it");
     require!(Need::Root, Need::Program("runc"));
     let daemon = Daemon::new();
-    let bundle = Bundle::new().sleeping().edit(|c| c["ociVersion"] = serde_json::json!("1.0.2"));
-    let mut task = daemon.task(bundle);
+    let mut task = by_runc(&daemon);
     let path = Path::new(task.bundle.cgroup_parent().trim_start_matches('/')).join("c");
     let made: Vec<_> = Cgroups::detect().dirs("/").iter().map(|root| root.join(&path)).collect();
-    let wrapper = task.bundle.path().join("hangs-in-create");
     let inside = task.bundle.path().join("inside").display().to_string();
     let dirs = made.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(" ");
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' create '*) mkdir -p {dirs} && : > {inside} ; sleep 1000 ;; esac\nexec runc \"$@\"\n"
-    );
-    fs::write(&wrapper, script).unwrap();
-    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
-    task.options.binary_name = wrapper.display().to_string();
+    hang_in(&mut task, "create", &format!("mkdir -p {dirs} && : > {inside}"));
     let request = task.create_request(Io::default());
     is_late(call::<_, CreateTaskResponse>(&task.shim, method::CREATE, &request));
     assert!(Path::new(&inside).exists(), "it made no cgroup");
