@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use gantry_testkit::{Bundle, Runtime, copy_program, runtime_binary, until_true};
+use gantry_testkit::{Bundle, Runtime, copy_program, runtime_binary, until, until_true};
 use serde_json::Value;
 
 /// A copy of the runtime, so that an attack that works destroys no more than that.
@@ -65,9 +65,12 @@ fn cve_2019_5736_the_runtime_seen_from_inside_during_exec_cannot_be_written() {
         }
     }
     bundle.write("stop", "");
-    until_true("the attacker to end", || fs::read_to_string(&found).unwrap().lines().count() >= 2);
-    let text = fs::read_to_string(&found).unwrap();
-    let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    // A whole line: the file may be read while it is written.
+    let report = until("the attacker to end", || {
+        let text = fs::read_to_string(&found).unwrap();
+        let report = text.strip_suffix('\n').and_then(|text| text.split_once('\n'))?.1.to_owned();
+        Some(serde_json::from_str::<Value>(&report).unwrap_or_else(|err| panic!("{report}: {err}")))
+    });
     assert_eq!(report["writable"], serde_json::json!({}), "programs of the host that could be written");
     assert_eq!(fs::read(&copy).unwrap(), before);
 }

@@ -120,9 +120,12 @@ pub(crate) fn tree(root: &Path) -> BTreeMap<String, String> {
     for name in names {
         let stat = &found[&name].1;
         if !stat.is_dir() && stat.nlink() > 1 {
-            inodes.entry(stat.ino()).or_insert(name);
+            inodes.entry(stat.ino()).or_insert_with(Vec::new).push(name);
         }
     }
+    // The links of an overlay's file are counted where it lies, hidden ones too: what counts here are the names that are seen.
+    let inodes = inodes.into_iter().filter(|(_, names)| names.len() > 1);
+    let inodes = inodes.map(|(inode, mut names)| (inode, names.swap_remove(0))).collect();
     found.into_iter().map(|(name, (path, stat))| (name, describe(&path, &stat, &inodes))).collect()
 }
 
