@@ -10,12 +10,14 @@ use gantry_shim::{Action, Failure, Heap, Invocation};
 static HEAP: Heap = Heap;
 
 const HELP: &str = "\
-usage: containerd-shim-gantry-v2 -namespace NAME -id ID [flags] start|delete
+usage: containerd-shim-gantry-v2 -namespace NAME -id ID [flags] start|serve|delete
 
 containerd and gantryd start this program; it is not for people. In the working
 directory it expects a bundle.
 
   start                find the shim of the bundle's group or start one, and print its address
+  serve                become a shim, on the socket that the standard input brings with
+                       the parameters
   delete               remove a container whose shim is gone, and print how it ended
 
   -namespace NAME      the tenancy
@@ -50,6 +52,7 @@ fn run() -> Result<Vec<u8>, Failure> {
     let invocation = Invocation::parse(args)?;
     match invocation.action {
         Action::Start => gantry_shim::start(&invocation).map(String::into_bytes),
+        Action::Serve => gantry_shim::serve(&invocation).map(|()| Vec::new()),
         Action::Delete => gantry_shim::delete(&invocation),
         Action::TakeOver(handover) => gantry_shim::take_over(handover).map(|()| Vec::new()),
         Action::Info => gantry_shim::info(),

@@ -1,4 +1,5 @@
-//! What a daemon writes to the standard input of `start`: nothing, its options, or the parameters of its newest protocol.
+//! What a daemon writes to the standard input of `start`: nothing, its options, or the parameters of its newest protocol; and
+//! what it sends to that of `serve`.
 //!
 //! containerd up to 2.2 writes an `Any` with runtime options, or nothing; from 2.3 on `BootstrapParams`. The two cannot be
 //! told apart by their encoding alone, so parameters count only if they name the container of the command line.
@@ -44,10 +45,7 @@ impl Bootstrap {
                 &params.containerd_grpc_address,
             ];
             if more.iter().any(|field| !field.is_empty()) {
-                return Err(Failure::invalid(format!(
-                    "bootstrap parameters of {}/{} for -namespace {} -id {}",
-                    params.namespace, params.instance_id, invocation.namespace, invocation.id
-                )));
+                return Err(of_another(&params, invocation));
             }
         }
         match Any::decode(input) {
@@ -57,10 +55,30 @@ impl Bootstrap {
         }
     }
 
+    /// Reads the message of a daemon that hands us our socket: parameters, of this container.
+    ///
+    /// # Errors
+    /// InvalidArgument for anything else.
+    pub(crate) fn parameters(message: &[u8], invocation: &Invocation) -> Result<Self, Failure> {
+        let params = BootstrapParams::decode(message)
+            .map_err(|error| Failure::invalid(format!("the bootstrap message is none: {error}")))?;
+        if params.instance_id != invocation.id || params.namespace != invocation.namespace {
+            return Err(of_another(&params, invocation));
+        }
+        Ok(Bootstrap::Params(Box::new(params)))
+    }
+
     /// The version of the Task service that the daemon is told: 3 only for one that knows it.
     pub(crate) fn version(&self) -> u32 {
         if matches!(self, Bootstrap::Params(_)) { 3 } else { 2 }
     }
+}
+
+fn of_another(params: &BootstrapParams, invocation: &Invocation) -> Failure {
+    Failure::invalid(format!(
+        "bootstrap parameters of {}/{} for -namespace {} -id {}",
+        params.namespace, params.instance_id, invocation.namespace, invocation.id
+    ))
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
             let _ = crate::pod::forget_streams(&place.directory, id.as_str(), &remains.streamed, quit);
         }
     }
-    place.clear();
+    place.abandon();
     let exit = remains.as_ref().and_then(|remains| remains.exit);
     let response = DeleteResponse {
         pid: remains.as_ref().map_or(0, |remains| remains.pid as u32),

@@ -12,6 +12,8 @@ pub enum Action {
     None,
     /// Start a shim, or find the one of the group.
     Start,
+    /// Become a shim, on the socket that the standard input brings.
+    Serve,
     /// Remove a container whose shim is gone.
     Delete,
     /// Go on in the place of another binary, with the handover of this descriptor.
@@ -62,9 +64,13 @@ impl Invocation {
                 named = true;
                 parsed.action = match arg.as_str() {
                     "start" => Action::Start,
+                    "serve" => Action::Serve,
                     "delete" => Action::Delete,
                     "help" => Action::Help,
-                    _ => return Err(Failure::invalid(format!("unknown action {arg:?}: start or delete"))),
+                    _ => {
+                        let text = format!("unknown action {arg:?}: start, serve or delete");
+                        return Err(Failure::invalid(text));
+                    }
                 };
                 continue;
             };
@@ -73,9 +79,9 @@ impl Invocation {
             parsed.flag(name, value.map(str::to_owned), &mut args)?;
         }
         if parsed.action == Action::None {
-            return Err(Failure::invalid("an action is needed: start or delete (try -help)"));
+            return Err(Failure::invalid("an action is needed: start, serve or delete (try -help)"));
         }
-        let needs = matches!(parsed.action, Action::Start | Action::Delete);
+        let needs = matches!(parsed.action, Action::Start | Action::Serve | Action::Delete);
         if needs && parsed.namespace.is_empty() {
             return Err(Failure::invalid("shim namespace cannot be empty: -namespace"));
         }
@@ -150,9 +156,12 @@ mod tests {
         assert_eq!((namespace.as_str(), id.as_str(), address.as_str(), *debug, *action), expect);
         let parsed = parse("-namespace n -id x -bundle /c delete").unwrap();
         assert_eq!((parsed.action, parsed.bundle), (Action::Delete, Some("/c".into())));
+        assert_eq!(parse("-namespace n -id x serve").unwrap().action, Action::Serve);
         assert_eq!(parse("-v").unwrap().action, Action::Version);
         assert_eq!(parse("-info").unwrap().action, Action::Info);
-        for wrong in ["start", "-namespace n start", "-namespace n -id", "-x", "-namespace n -id x stop"] {
+        for wrong in
+            ["start", "serve", "-namespace n start", "-namespace n -id", "-x", "-namespace n -id x stop"]
+        {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }

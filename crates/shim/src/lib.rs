@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   invocation ─► start ─► place, bootstrap ─fork─► pod ─fork─► worker: work
+//!             ├─► serve ─► place, bootstrap ──────► pod
 //!             └─► delete, info
 //! ```
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@ pub mod metrics;
 mod options;
 mod place;
 mod pod;
+mod serve;
 mod start;
 mod stdio;
 pub mod streams;
@@ -33,6 +35,7 @@ pub use failure::Failure;
 pub use gantry_sys::heap::Heap;
 pub use info::{RUNTIME_NAME, info, version};
 pub use invocation::{Action, Invocation};
+pub use serve::serve;
 pub use start::start;
 
 /// Goes on in the place of another binary of the shim, until its pod is shut down: what `Upgrade` executes.

@@ -26,6 +26,8 @@ const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kuberne
 const MAX_CONFIG_BYTES: u64 = gantry_runtime::config::MAX_CONFIG_BYTES;
 /// How long a shim that is ending may keep its lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before the lock is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// A pod's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +47,19 @@ impl Place {
             text
         });
         let sockets = sockets.filter(|path| !path.is_empty()).unwrap_or(SOCKETS);
-        let state = std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(STATE), PathBuf::from);
-        Place { socket: Path::new(sockets).join(&name), directory: state.join(name) }
+        Place { socket: Path::new(sockets).join(&name), directory: state_root().join(name) }
+    }
+
+    /// The place of the pod that is served on a socket: its state has the socket's name.
+    ///
+    /// # Errors
+    /// InvalidArgument for a path that is not absolute.
+    pub(crate) fn of_socket(socket: PathBuf) -> Result<Self, Failure> {
+        let name = socket.file_name().filter(|_| socket.is_absolute());
+        let Some(name) = name else {
+            return Err(Failure::invalid(format!("socket {} has no absolute path", socket.display())));
+        };
+        Ok(Place { directory: state_root().join(name), socket })
     }
 
     /// The address as daemons write it.
@@ -71,25 +84,47 @@ impl Place {
             if self.is_served() {
                 return Ok(Taken::Served);
             }
-            match self.lock() {
-                Ok(Some(lock)) => {
-                    await_workers(&self.directory);
-                    return Ok(Taken::Ours(lock));
-                }
-                Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-                Ok(None) => {
-                    let text = format!("the shim of {} neither serves nor ends", self.socket.display());
-                    return Err(Failure::new(gantry_types::ErrorKind::Unavailable, text));
-                }
-                Err(failure) => return Err(failure),
+            if let Some(lock) = self.try_once(deadline, "neither serves nor ends")? {
+                return Ok(Taken::Ours(lock));
             }
         }
+    }
+
+    /// Makes the directories and takes the pod, whose socket is ours already; whoever has the pod may be ending.
+    ///
+    /// # Errors
+    /// Unavailable when somebody has the pod and does not end.
+    pub(crate) fn seize(&self) -> Result<OwnedFd, Failure> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            if let Some(lock) = self.try_once(deadline, "has another socket and does not end")? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    /// Takes the pod if it is free, and else waits a moment.
+    fn try_once(&self, deadline: Instant, otherwise: &str) -> Result<Option<OwnedFd>, Failure> {
+        if let Some(lock) = self.lock()? {
+            await_workers(&self.directory);
+            return Ok(Some(lock));
+        }
+        if Instant::now() >= deadline {
+            let text = format!("the shim of {} {otherwise}", self.socket.display());
+            return Err(Failure::new(gantry_types::ErrorKind::Unavailable, text));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+        Ok(None)
     }
 
     fn lock(&self) -> Result<Option<OwnedFd>, Failure> {
         let named = |call: &str| Failure::call(format!("{call} {}/lock", self.directory.display()));
         make_directory(&self.directory, 0o700)?;
-        make_directory(&self.directory.join(crate::pod::CONTAINERS), 0o700)?;
+        match mkdir(&self.directory.join(crate::pod::CONTAINERS), 0o700) {
+            // The shim before has just removed it.
+            Err(Errno::NOENT) => return Ok(None),
+            made => made.map_err(named("mkdir containers beside"))?,
+        }
         let path = self.directory.join("lock");
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let file = match openat(CWD, &path, flags, Mode::from_raw_mode(0o600)) {
@@ -113,14 +148,53 @@ impl Place {
             .is_ok_and(|mut entries| entries.next().is_none())
     }
 
-    /// Removes what is left of a pod without containers.
-    pub(crate) fn clear(&self) {
-        // Somebody may serve it again.
-        if self.is_empty() && !self.is_served() {
+    /// Removes what is left of a pod without containers, unless somebody serves it again.
+    pub(crate) fn abandon(&self) {
+        let Some(_lock) = self.vacant() else { return };
+        if !self.is_served() {
             let _ = std::fs::remove_file(&self.socket);
-            let _ = std::fs::remove_dir_all(&self.directory);
+            let _ = set_aside(&self.directory).and_then(|old| remove(&old));
         }
     }
+
+    /// Removes the state of a pod without containers, unless another shim has it. Its socket is the daemon's.
+    pub(crate) fn clear(&self) {
+        let Some(_lock) = self.vacant() else { return };
+        let _ = set_aside(&self.directory).and_then(|old| remove(&old));
+    }
+
+    /// The lock of a pod that has neither containers nor a shim.
+    fn vacant(&self) -> Option<OwnedFd> {
+        if self.is_empty() { self.lock().ok().flatten() } else { None }
+    }
+}
+
+/// Gives a pod's directory another name, so that whoever comes next makes his own while this one is removed. Only whoever has the
+/// pod's lock may.
+pub(crate) fn set_aside(directory: &Path) -> Result<PathBuf, Failure> {
+    let named = || Failure::call(format!("rename {}", directory.display()));
+    let mut name = std::ffi::OsString::from(".");
+    name.push(directory.file_name().unwrap_or_default());
+    let old = directory.with_file_name(name);
+    match rustix::fs::rename(directory, &old) {
+        // Whoever was to remove that one was killed.
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {
+            remove(&old)?;
+            rustix::fs::rename(directory, &old).map_err(named())?;
+        }
+        renamed => renamed.map_err(named())?,
+    }
+    Ok(old)
+}
+
+/// Removes a directory that was set aside.
+pub(crate) fn remove(old: &Path) -> Result<(), Failure> {
+    std::fs::remove_dir_all(old).map_err(Failure::io(format!("remove {}", old.display())))
+}
+
+/// Where pods have their state.
+fn state_root() -> PathBuf {
+    std::env::var_os(STATE_VARIABLE).map_or_else(|| PathBuf::from(STATE), PathBuf::from)
 }
 
 /// The file on which each worker of a pod has a lock.
@@ -153,15 +227,21 @@ pub(crate) enum Taken {
 
 /// Makes a directory and its parents, which everybody may pass through.
 pub(crate) fn make_directory(path: &Path, mode: u32) -> Result<(), Failure> {
-    let mut missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
-    while let Some(directory) = missing.pop() {
-        let mode = if missing.is_empty() { mode } else { 0o711 };
-        match mkdirat(CWD, directory, Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(Failure::call(format!("mkdir {}", directory.display()))(errno)),
+    let made = match (mkdir(path, mode), path.parent()) {
+        (Err(Errno::NOENT), Some(parent)) => {
+            make_directory(parent, 0o711)?;
+            mkdir(path, mode)
         }
+        (made, _) => made,
+    };
+    made.map_err(Failure::call(format!("mkdir {}", path.display())))
+}
+
+fn mkdir(path: &Path, mode: u32) -> Result<(), Errno> {
+    match mkdirat(CWD, path, Mode::from_raw_mode(mode)) {
+        Err(Errno::EXIST) => Ok(()),
+        made => made,
     }
-    Ok(())
 }
 
 /// The group that a bundle's configuration names; otherwise the container is one by itself.

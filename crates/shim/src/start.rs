@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::invocation::Invocation;
 use crate::options::RuntimeOptions;
 use crate::place::{Place, Taken, group, make_directory};
-use crate::pod::{Identity, serve};
+use crate::pod::{Identity, Pod};
 
 /// How many clients may wait to be connected.
 const BACKLOG: i32 = 128;
@@ -61,10 +61,7 @@ pub fn start(invocation: &Invocation) -> Result<String, Failure> {
         Taken::Ours(lock) => lock,
     };
     let listener = listener(&place.socket)?;
-    if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
-        // The shim is a fork, and so are its containers.
-        gantry_sys::sched::create_core_cookie().map_err(Failure::call("core scheduling (SCHED_CORE)"))?;
-    }
+    share_cores()?;
     let identity = Identity {
         namespace: invocation.namespace.clone(),
         socket: place.socket,
@@ -89,6 +86,14 @@ pub(crate) fn seal_self() -> Result<(), Failure> {
     }
 }
 
+/// Gives the pod cores of its own, if the daemon says so: the shim inherits it, and so do its containers.
+pub(crate) fn share_cores() -> Result<(), Failure> {
+    if std::env::var_os("SCHED_CORE").is_some_and(|value| !value.is_empty()) {
+        gantry_sys::sched::create_core_cookie().map_err(Failure::call("core scheduling (SCHED_CORE)"))?;
+    }
+    Ok(())
+}
+
 /// What the daemon is told: JSON, or the bare address for one that is too old for that (containerd 1.6), which sets no
 /// `MAX_SHIM_VERSION`.
 fn answer(bootstrap: &Bootstrap, place: &Place) -> String {
@@ -100,7 +105,7 @@ fn answer(bootstrap: &Bootstrap, place: &Place) -> String {
 }
 
 /// The daemon's socket for events.
-fn events_address(bootstrap: &Bootstrap) -> String {
+pub(crate) fn events_address(bootstrap: &Bootstrap) -> String {
     let given = match bootstrap {
         Bootstrap::Params(params) => params.containerd_ttrpc_address.clone(),
         _ => String::new(),
@@ -109,7 +114,7 @@ fn events_address(bootstrap: &Bootstrap) -> String {
 }
 
 /// The runtime options that came with the start. Broken ones are refused by the call that needs them.
-fn options(bootstrap: &Bootstrap) -> RuntimeOptions {
+pub(crate) fn options(bootstrap: &Bootstrap) -> RuntimeOptions {
     let given = match bootstrap {
         Bootstrap::None => None,
         Bootstrap::Options(any) => Some(any),
@@ -156,13 +161,13 @@ fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(
         drop(null);
         raise_oom_score();
         join_cgroup(&identity.options.shim_cgroup);
-        i32::from(serve(identity, listener, lock).is_err())
+        i32::from(Pod::open(identity, listener, lock).map(Pod::live).is_err())
     };
     spawn(&CloneArgs::default(), child).map(drop).map_err(Failure::call("clone3"))
 }
 
 /// The kernel's choice falls on the shim before the daemon, as containerd arranges it.
-fn raise_oom_score() {
+pub(crate) fn raise_oom_score() {
     const PATH: &str = "/proc/self/oom_score_adj";
     let score = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<i32>().ok());
     if let Some(score) = score {
@@ -171,7 +176,7 @@ fn raise_oom_score() {
 }
 
 /// Moves to the cgroup that the options name; where there is none, the shim stays where it is.
-fn join_cgroup(path: &str) {
+pub(crate) fn join_cgroup(path: &str) {
     if path.is_empty() {
         return;
     }

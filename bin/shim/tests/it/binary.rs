@@ -4,25 +4,12 @@ use std::path::Path;
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::any::{Any, FEATURES};
-use gantry_proto_shim::bootstrap::{BootstrapParams, Extension};
+use gantry_proto_shim::bootstrap::BootstrapParams;
 use gantry_proto_shim::info::RuntimeInfo;
 use gantry_proto_shim::options::Options;
 use gantry_testkit::{Bundle, Need, require, until_true};
 
 use crate::harness::{Answer, Call, Daemon, Io, is_ours, name_of, ours, since_2};
-
-fn params(daemon: &Daemon, id: &str) -> BootstrapParams {
-    BootstrapParams {
-        instance_id: id.to_owned(),
-        namespace: daemon.namespace().to_owned(),
-        containerd_version: "v2.3.0".into(),
-        containerd_ttrpc_address: daemon.ttrpc_address().display().to_string(),
-        containerd_grpc_address: daemon.address().display().to_string(),
-        containerd_binary: "/bin/true".into(),
-        extensions: vec![Extension { value: Some(Any::pack(&Options::default())) }],
-        ..BootstrapParams::default()
-    }
-}
 
 /// `start` must fail, and say why. If it does not, what it has started is ended.
 #[track_caller]
@@ -68,7 +55,7 @@ fn start_with_bootstrap_parameters_answers_version_3() {
     let daemon = Daemon::new();
     let bundle = Bundle::new();
     let id = name_of(&bundle);
-    let answer = daemon.start(&id, &bundle, params(&daemon, &id).encode_to_vec());
+    let answer = daemon.start(&id, &bundle, daemon.params(&id).encode_to_vec());
     assert_eq!((answer.version, answer.protocol.as_str()), (3, "ttrpc"));
     daemon.connect(&answer, &id);
 }
@@ -80,9 +67,9 @@ fn start_refuses_parameters_of_another_container() {
     let daemon = Daemon::new();
     let bundle = Bundle::new();
     let id = name_of(&bundle);
-    let other = params(&daemon, "other").encode_to_vec();
+    let other = daemon.params("other").encode_to_vec();
     refused(&daemon, &id, bundle.path(), other);
-    let namespace = BootstrapParams { namespace: "other".into(), ..params(&daemon, &id) }.encode_to_vec();
+    let namespace = BootstrapParams { namespace: "other".into(), ..daemon.params(&id) }.encode_to_vec();
     refused(&daemon, &id, bundle.path(), namespace);
 }
 

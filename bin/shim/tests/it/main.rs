@@ -11,6 +11,7 @@ mod deadlines;
 mod errors;
 mod events;
 mod exec;
+mod handed;
 mod harness;
 mod hostile;
 mod idle;

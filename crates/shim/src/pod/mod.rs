@@ -72,6 +72,8 @@ pub(crate) struct Pod {
     epoll: Epoll,
     /// Absent once nobody may connect any more.
     listener: Option<OwnedFd>,
+    /// The device and inode of its path.
+    socket: Option<(u64, u64)>,
     signals: OwnedFd,
     clients: BTreeMap<u32, Client>,
     operations: BTreeMap<u32, Operation>,
@@ -114,22 +116,12 @@ const IDLE: Duration = Duration::from_secs(1);
 /// The signals that are read from a descriptor.
 const SIGNALS: u64 = 1 << (SIGINT - 1) | 1 << (SIGTERM - 1) | 1 << (SIGCHLD - 1);
 
-/// Serves a pod until it is shut down.
-///
-/// # Errors
-/// What setting up gives; later failures are logged, and answered to whom they concern.
-pub(crate) fn serve(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(), Failure> {
-    let mut pod = Pod::open(identity, listener, lock)?;
-    pod.save_pod();
-    pod.adopt_sandbox();
-    pod.adopt();
-    pod.rejoin_streams();
-    pod.run();
-    Ok(())
-}
-
 impl Pod {
-    fn open(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<Self, Failure> {
+    /// Sets a pod up on the socket that it is served on. Later failures are logged, and answered to whom they concern.
+    ///
+    /// # Errors
+    /// What setting up gives.
+    pub(crate) fn open(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<Self, Failure> {
         signal::set_blocked(SIGNALS).map_err(Failure::call("sigprocmask"))?;
         signal::ignore(SIGPIPE);
         gantry_sys::process::set_child_subreaper().map_err(Failure::call("prctl"))?;
@@ -142,11 +134,13 @@ impl Pod {
         let log = Log::open(&identity.bundle, identity.debug);
         let events = publish::open(&identity, &epoll, &log)?;
         let streams = streams::Streams::new(identity.directory.clone());
+        let socket = shutdown::inode_of(&identity.socket);
         Ok(Pod {
             identity,
             log,
             epoll,
             listener: Some(listener),
+            socket,
             signals,
             clients: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -167,6 +161,15 @@ impl Pod {
             workers,
             lock,
         })
+    }
+
+    /// Serves the pod until it is shut down.
+    pub(crate) fn live(mut self) {
+        self.save_pod();
+        self.adopt_sandbox();
+        self.adopt();
+        self.rejoin_streams();
+        self.run();
     }
 }
 

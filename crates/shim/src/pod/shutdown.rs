@@ -1,5 +1,6 @@
 //! The shim's own end, and what it tells of itself.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use gantry_proto_shim::own::{ContainerReport, ExecReport, ReportResponse};
@@ -35,9 +36,13 @@ impl Pod {
         if self.ending.is_some() {
             return self.answer_to(caller, Ok(Vec::new()));
         }
+        // While we still listen, for whoever finds nobody may put another socket there; and never that other one. Its inode's
+        // number is nobody else's as long as the socket is open.
+        if self.socket.is_some() && self.socket == inode_of(&self.identity.socket) {
+            let _ = rustix::fs::unlink(&self.identity.socket);
+        }
         // From now on a new shim may have the address.
         self.listener = None;
-        let _ = rustix::fs::unlink(&self.identity.socket);
         self.ending = Some(Ending { caller, deadline: Instant::now() + FLUSH_TIMEOUT });
     }
 
@@ -53,10 +58,11 @@ impl Pod {
         }
         let caller = ending.caller;
         self.streams.quit();
-        if let Err(error) = std::fs::remove_dir_all(&self.identity.directory) {
-            self.log.warn(&format!("{}: {error}", self.identity.directory.display()));
-        }
+        let old = crate::place::set_aside(&self.identity.directory);
         self.answer_to(caller, Ok(Vec::new()));
+        if let Err(failure) = old.and_then(|old| crate::place::remove(&old)) {
+            self.log.warn(&failure.message);
+        }
         true
     }
 
@@ -91,6 +97,11 @@ impl Pod {
         };
         Reply::message(&report)
     }
+}
+
+/// The device and the inode of a path.
+pub(super) fn inode_of(path: &Path) -> Option<(u64, u64)> {
+    rustix::fs::lstat(path).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// The memory that is this process's alone: proc_pid_smaps_rollup(5).

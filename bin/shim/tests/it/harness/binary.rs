@@ -4,7 +4,7 @@ use std::env;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 use gantry_proto_shim::Message;
@@ -41,10 +41,7 @@ pub(crate) struct Call {
 
 impl Call {
     pub(crate) fn new() -> Self {
-        let mut command = Command::new(shim_binary());
-        // A daemon sees to it that signals of its terminal do not reach a shim.
-        command.process_group(0);
-        Self { command, stdin: Vec::new() }
+        Self { command: Command::new(shim_binary()), stdin: Vec::new() }
     }
 
     pub(crate) fn args<S: AsRef<std::ffi::OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
@@ -68,11 +65,35 @@ impl Call {
     }
 
     pub(crate) fn run(mut self) -> Output {
+        // A daemon sees to it that signals of its terminal do not reach a shim.
+        self.command.process_group(0);
         let pipes = self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = pipes.spawn().expect("the shim's binary can be executed");
         // Who does not read it has closed it.
         let _ = child.stdin.take().expect("a pipe").write_all(&self.stdin);
         child.wait_with_output().expect("the binary is our child")
+    }
+
+    /// The same call of another binary.
+    pub(crate) fn of(self, binary: &Path) -> Self {
+        let mut command = Command::new(binary);
+        command.args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.current_dir(self.command.get_current_dir().unwrap_or(Path::new("/")));
+        Self { command, ..self }
+    }
+
+    /// As another user.
+    pub(crate) fn user(mut self, uid: u32) -> Self {
+        self.command.uid(uid).gid(uid);
+        self
+    }
+
+    /// Spawns it with this standard input; what it prints can be read.
+    #[track_caller]
+    pub(crate) fn spawn(mut self, stdin: impl Into<Stdio>) -> Child {
+        let command = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("the shim's binary can be executed")
     }
 
     /// Runs it; it must succeed. Ours prints nothing on standard error: containerd reads both as one at `start`.

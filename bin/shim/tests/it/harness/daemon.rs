@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,13 +24,15 @@ pub(crate) struct Daemon {
     events: EventServer,
     shims: Mutex<Vec<Arc<Shim>>>,
     logs: Mutex<Vec<Input>>,
+    /// Shims that are our children.
+    children: Mutex<Vec<Child>>,
 }
 
 impl Daemon {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("gantry-shim.").tempdir().expect("a temporary directory");
         let events = EventServer::new(&dir.path().join("ttrpc"));
-        Self { dir, events, shims: Mutex::default(), logs: Mutex::default() }
+        Self { dir, events, shims: Mutex::default(), logs: Mutex::default(), children: Mutex::default() }
     }
 
     pub(crate) fn namespace(&self) -> &'static str {
@@ -107,6 +110,19 @@ impl Daemon {
         shim
     }
 
+    /// Sees to it that a shim is waited for.
+    pub(crate) fn own(&self, child: Child) {
+        self.children.lock().unwrap_or_else(PoisonError::into_inner).push(child);
+    }
+
+    /// Waits for the end of a shim that is our child.
+    #[track_caller]
+    pub(crate) fn reap(&self, pid: u32) -> ExitStatus {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = children.iter().position(|child| child.id() == pid).expect("a child of ours");
+        children.swap_remove(index).wait().expect("it is our child")
+    }
+
     /// The FIFO for a shim's own messages, which every daemon makes and reads.
     fn open_log(&self, bundle: &Bundle) {
         let log = Input::new(bundle.path().join("log"));
@@ -146,6 +162,8 @@ impl Drop for Daemon {
         let shims = std::mem::take(&mut *self.shims.lock().unwrap_or_else(PoisonError::into_inner));
         if std::thread::panicking() {
             shims.iter().for_each(|shim| shim.kill());
+            let children = self.children.get_mut().unwrap_or_else(PoisonError::into_inner);
+            children.iter_mut().for_each(|child| drop(child.kill()));
             return;
         }
         for shim in &shims {
@@ -158,6 +176,9 @@ impl Drop for Daemon {
             let may_stay = shim.was_killed() || (!is_ours() && shim.answer().version > 2);
             assert!(may_stay || !socket.exists(), "{} is left", socket.display());
             let _ = fs::remove_file(socket);
+        }
+        for child in self.children.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            child.wait().expect("it is our child");
         }
         let killed = shims.iter().any(|shim| shim.was_killed());
         let left = self.leftovers();

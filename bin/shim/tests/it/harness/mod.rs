@@ -11,12 +11,14 @@ mod binary;
 mod daemon;
 mod events;
 mod fifo;
+mod handed;
 mod shim;
 mod task;
 
 pub(crate) use binary::{Answer, Call, is_containerd_1, is_ours, shim_binary};
 pub(crate) use daemon::{Daemon, name_of};
 pub(crate) use fifo::{Input, Output};
+pub(crate) use handed::mail;
 pub(crate) use shim::{Expect, Shim, is_gone};
 pub(crate) use task::{Io, Task, process_spec};
 
