@@ -190,7 +190,7 @@ pub(crate) fn since(view: &View<'_>, cursor: u64, limit: usize) -> Result<Vec<En
     let first: Option<i64> = view.row("SELECT min(cursor) FROM event", [], |row| row.get(0))?.flatten();
     // An empty journal begins with the event that comes next.
     let first = first.map_or(last + 1, i64::unsigned_abs);
-    if cursor + 1 < first || cursor > last {
+    if cursor.saturating_add(1) < first || cursor > last {
         return Err(Error::Cursor { cursor, first, last });
     }
     let sql = "SELECT cursor, time, namespace, topic, body, value FROM event WHERE cursor > ?1 ORDER BY cursor LIMIT ?2";

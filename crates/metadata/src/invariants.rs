@@ -3,7 +3,7 @@
 use crate::{Error, View};
 
 /// What must not be there, and what finds it.
-const BROKEN: [(&str, &str); 15] = [
+const BROKEN: [(&str, &str); 18] = [
     (
         "a blob that nothing names",
         "SELECT 1 FROM blob WHERE digest NOT IN (SELECT digest FROM content)
@@ -67,6 +67,13 @@ const BROKEN: [(&str, &str); 15] = [
         "SELECT 1 FROM opaque WHERE CASE kind WHEN 4 THEN owner NOT IN (SELECT id FROM container)
          ELSE owner NOT IN (SELECT id FROM sandbox) END",
     ),
+    ("a task of no namespace", "SELECT 1 FROM task WHERE namespace NOT IN (SELECT name FROM namespace)"),
+    (
+        "an exec without its container's first process",
+        "SELECT 1 FROM task AS t WHERE exec <> '' AND NOT EXISTS
+         (SELECT 1 FROM task AS f WHERE f.namespace = t.namespace AND f.container = t.container AND f.exec = '')",
+    ),
+    ("a task of no boot", "SELECT 1 FROM task WHERE boot NOT IN (SELECT id FROM boot)"),
 ];
 
 /// Looks for all of them.

@@ -196,6 +196,9 @@ fn contents(view: &View<'_>, namespace: &Namespace) -> Result<Vec<String>, Error
     if view.any("SELECT 1 FROM sandbox WHERE namespace = ?1", [name])? {
         left.push("sandboxes".to_owned());
     }
+    if view.any("SELECT 1 FROM task WHERE namespace = ?1", [name])? {
+        left.push("tasks".to_owned());
+    }
     let sql = "SELECT DISTINCT driver FROM snapshot_name WHERE namespace = ?1";
     for driver in view.rows(sql, [name], |row| row.get::<_, String>(0))? {
         left.push(format!("snapshots on {driver:?} snapshotter"));

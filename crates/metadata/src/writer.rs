@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use crate::database::Shared;
 use crate::events::{self, Envelope};
 use crate::view::{Change, Ledger, View};
-use crate::{Durability, Error};
+use crate::{Durability, Error, sources};
 
 /// Changes in one transaction.
 const GROUP: usize = 128;
@@ -183,7 +183,8 @@ impl Writer {
             return;
         }
         let view = View::new(&self.connection, &self.shared.config);
-        match events::trim(&view, limits.max_rows, limits.max_age) {
+        let trimmed = events::trim(&view, limits.max_rows, limits.max_age);
+        match trimmed.and_then(|()| sources::trim(&view)) {
             Ok(()) => self.shared.committed(&self.ledger),
             Err(error) => tracing::warn!(%error, "database: the journal was not shortened"),
         }

@@ -7,3 +7,4 @@ mod killed;
 mod opening;
 mod records;
 mod releases;
+mod tasks;

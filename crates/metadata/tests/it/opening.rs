@@ -2,14 +2,18 @@
 
 use std::fs;
 
-use gantry_metadata::{Database, Error, Options, contents, images, snapshots};
+use gantry_metadata::{
+    Database, Error, Options, Task, TaskState, contents, images, snapshots, sources, tasks,
+};
 use gantry_types::{ChainId, ErrorKind, Labels};
 use rusqlite::Connection;
 
 use crate::fixture::{DRIVER, commit, digest, namespace, open, prepare, put_content, put_image};
 
 /// A database of version 1, as `.dump` wrote it.
-const DUMP: &str = include_str!("../dumps/v1.sql");
+const DUMP_1: &str = include_str!("../dumps/v1.sql");
+/// One of version 2.
+const DUMP_2: &str = include_str!("../dumps/v2.sql");
 
 #[test]
 fn newer_version_is_refused_by_name() {
@@ -19,7 +23,7 @@ fn newer_version_is_refused_by_name() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let error = Database::open(directory.path(), Options::new("boot")).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert!(matches!(&error, Error::Newer { found: 99, known: 1, .. }), "{error}");
+    assert!(matches!(&error, Error::Newer { found: 99, known: 2, .. }), "{error}");
     assert!(error.to_string().contains("meta.db"), "{error}");
 }
 
@@ -55,14 +59,31 @@ fn damaged_file_is_noticed_after_an_unclean_boot() {
     assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
 }
 
-#[test]
-fn database_of_version_1_is_read() {
+/// A database from a dump, brought to this version.
+fn opened(dump: &str) -> (Database, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let connection = Connection::open(directory.path().join("meta.db")).unwrap();
-    connection.execute_batch(DUMP).unwrap();
+    connection.execute_batch(dump).unwrap();
     drop(connection);
     let database = open(directory.path());
     database.check().unwrap();
+    (database, directory)
+}
+
+#[test]
+fn database_of_version_2_is_read() {
+    let (database, _directory) = opened(DUMP_2);
+    let tasks = database.read(tasks::list_all).unwrap();
+    assert_eq!(tasks.len(), 2);
+    let (_, task) = &tasks[0];
+    assert_eq!((task.container.as_str(), task.state, task.exit_status), ("c", TaskState::Stopped, 137));
+    assert_eq!((task.boot.as_str(), task.cause.as_slice()), ("boot-0", &b"why"[..]));
+    assert!(!database.write(|change| sources::accept(change, "pod", 7)).unwrap());
+}
+
+#[test]
+fn database_of_version_1_is_read() {
+    let (database, directory) = opened(DUMP_1);
     let images = database.read(|view| images::list(view, &namespace("a"))).unwrap();
     assert_eq!(images[0].name, "docker.io/library/alpine:latest");
     assert_eq!(images[0].target.digest, digest("manifest"));
@@ -71,13 +92,18 @@ fn database_of_version_1_is_read() {
     let content = database.read(|view| contents::get(view, &namespace("a"), &digest("manifest"))).unwrap();
     assert_eq!(content.labels.len(), 1);
     assert_eq!(database.events_since(0, 100).unwrap().len(), 5);
+    assert!(database.read(tasks::list_all).unwrap().is_empty());
+    database.write(|change| tasks::record(change, &namespace("a"), &Task::new("c", "", 1))).unwrap();
+    drop(database);
+    let found = Connection::open(directory.path().join("meta.db")).unwrap();
+    assert_eq!(found.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
 }
 
 #[test]
-fn schema_is_that_of_the_dump() {
+fn schema_is_that_of_the_last_dump() {
     let directory = tempfile::tempdir().unwrap();
     let old = Connection::open_in_memory().unwrap();
-    old.execute_batch(DUMP).unwrap();
+    old.execute_batch(DUMP_2).unwrap();
     drop(open(directory.path()));
     let new = Connection::open(directory.path().join("meta.db")).unwrap();
     let schema = |connection: &Connection| -> Vec<String> {
