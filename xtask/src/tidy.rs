@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-snapshot",
             "gantry-metadata",
             "gantry-proto-containerd",
+            "gantry-proto-shim",
         ],
     ),
     ("gantry-door-containerd", &["gantry-types", "gantry-primitives", "gantry-proto-containerd"]),

@@ -7,6 +7,7 @@ use gantry_metadata::{Database, Envelope, Event, Subscription};
 use gantry_types::Namespace;
 use tokio::sync::Notify;
 
+use crate::store::Inner;
 use crate::{Error, Result, Store};
 
 /// The longest topic, in bytes.
@@ -19,7 +20,10 @@ pub struct Events {
     database: Database,
     live: Subscription,
     ready: Arc<Notify>,
-    behind: VecDeque<Arc<Envelope>>,
+    /// From the journal, and whether there is more in it.
+    behind: VecDeque<Envelope>,
+    is_behind: bool,
+    /// The last event that was handed out.
     cursor: u64,
 }
 
@@ -33,30 +37,36 @@ impl Events {
     /// Nothing is lost.
     pub async fn next(&mut self) -> Result<Arc<Envelope>> {
         loop {
+            if let Some(envelope) = self.behind.pop_front() {
+                self.cursor = envelope.cursor;
+                return Ok(Arc::new(envelope));
+            }
+            if self.is_behind {
+                self.catch_up().await?;
+                continue;
+            }
             let ready = Arc::clone(&self.ready);
             let notified = ready.notified();
-            if let Some(envelope) = self.take()? {
-                self.cursor = envelope.cursor;
-                return Ok(envelope);
+            match self.live.try_next() {
+                Ok(Some(envelope)) if envelope.cursor <= self.cursor => {}
+                Ok(Some(envelope)) => {
+                    self.cursor = envelope.cursor;
+                    return Ok(envelope);
+                }
+                Ok(None) => notified.await,
+                Err(_lagged) => self.is_behind = true,
             }
-            notified.await;
         }
     }
 
-    fn take(&mut self) -> Result<Option<Arc<Envelope>>> {
-        loop {
-            if let Some(envelope) = self.behind.pop_front() {
-                return Ok(Some(envelope));
-            }
-            match self.live.try_next() {
-                Ok(Some(envelope)) if envelope.cursor <= self.cursor => {}
-                Ok(next) => return Ok(next),
-                Err(_lagged) => {
-                    let missed = self.database.events_since(self.cursor, CATCH_UP)?;
-                    self.behind.extend(missed.into_iter().map(Arc::new));
-                }
-            }
-        }
+    /// Reads on in the journal. After its end, what came meanwhile waits in the subscription.
+    async fn catch_up(&mut self) -> Result<()> {
+        let (database, cursor) = (self.database.clone(), self.cursor);
+        let read = tokio::task::spawn_blocking(move || database.events_since(cursor, CATCH_UP)).await;
+        let missed = read.map_err(|_| Error::panicked("reading the journal"))??;
+        self.is_behind = missed.len() == CATCH_UP;
+        self.behind.extend(missed);
+        Ok(())
     }
 }
 
@@ -64,7 +74,7 @@ impl Store {
     /// Events from now on, or from the one after `since` on.
     ///
     /// # Errors
-    /// OutOfRange if the journal does not reach back to `since`.
+    /// OutOfRange if the journal does not reach back to `since`, or has not come to it.
     pub async fn events(&self, since: Option<u64>) -> Result<Events> {
         let database = self.inner.database.clone();
         // Before the journal is read, so that nothing falls between.
@@ -72,20 +82,14 @@ impl Store {
         let ready = Arc::new(Notify::new());
         let waker = Arc::clone(&ready);
         live.on_ready(move || waker.notify_one());
-        let events = self.blocking(move |inner| {
-            let cursor = since.map_or_else(|| inner.database.last_event(), Ok)?;
-            let mut behind = VecDeque::new();
-            let mut from = cursor;
-            while since.is_some() {
-                let batch = inner.database.events_since(from, CATCH_UP)?;
-                let Some(last) = batch.last() else { break };
-                from = last.cursor;
-                behind.extend(batch.into_iter().map(Arc::new));
-            }
-            Ok((cursor, behind))
-        });
-        let (cursor, behind) = events.await?;
-        Ok(Events { database, live, ready, behind, cursor })
+        let last = move |inner: &Inner| Ok(since.map_or_else(|| inner.database.last_event(), Ok)?);
+        let cursor = self.blocking(last).await?;
+        let is_behind = since.is_some();
+        let mut events = Events { database, live, ready, behind: VecDeque::new(), is_behind, cursor };
+        if is_behind {
+            events.catch_up().await?;
+        }
+        Ok(events)
     }
 
     /// Writes somebody else's event to the journal.
@@ -108,7 +112,7 @@ impl Store {
 }
 
 /// containerd's grammar: `/` and a word, again and again.
-fn validate_topic(topic: &str) -> Result<()> {
+pub(crate) fn validate_topic(topic: &str) -> Result<()> {
     let refuse = |reason: String| Err(Error::Invalid { what: "topic", reason });
     if topic.len() > MAX_TOPIC_BYTES {
         return refuse(format!("{} bytes are more than {MAX_TOPIC_BYTES}", topic.len()));

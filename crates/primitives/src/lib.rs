@@ -1,4 +1,4 @@
-//! The primitives: namespaced content, images, snapshots, leases and events, over bytes that all share.
+//! The primitives: namespaced content, images, snapshots, leases, containers, sandboxes and events, over bytes that all share.
 //!
 //! It joins `metadata` (records), `content` and `snapshot` (bytes), `layer` (what bytes become) and `registry` (where they
 //! come from) into one [`Store`], which doors and the engine call: pulls, pushes, imports, exports, applying and making
@@ -14,6 +14,7 @@
 pub mod access;
 mod archive;
 mod collect;
+mod containers;
 mod content;
 mod context;
 mod diff;
@@ -25,6 +26,8 @@ pub mod failpoint;
 mod failpoint;
 pub mod filter;
 mod flight;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod images;
 mod leases;
 mod mounts;
@@ -33,9 +36,11 @@ pub mod progress;
 mod pull;
 mod push;
 mod recover;
+mod sandboxes;
 mod snapshots;
 mod spans;
 mod store;
+mod tasks;
 
 pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
 pub use collect::Schedule;
@@ -45,8 +50,8 @@ pub use diff::DiffRequest;
 pub use error::{Error, Result, chain};
 pub use events::Events;
 pub use gantry_metadata::{
-    Collected, Content, Durability, Envelope, Event, Holder, Image, Lease, Resource, Snapshot, SnapshotKind,
-    Timestamp,
+    Collected, Container, Content, Durability, Envelope, Event, Holder, Image, Lease, Opaque, Resource,
+    Sandbox, Snapshot, SnapshotKind, Task, TaskState, Timestamp,
 };
 pub use gantry_registry as registry;
 pub use mounts::{ActivateRequest, Activation, ActiveMount};
@@ -55,3 +60,4 @@ pub use push::PushRequest;
 pub use snapshots::{SnapshotRequest, Usage, proxy};
 pub use spans::SPANS;
 pub use store::{DEFAULT_SNAPSHOTTER, Options, ProxySnapshotter, Store};
+pub use tasks::{EventSource, ShimEvent};

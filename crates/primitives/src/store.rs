@@ -113,6 +113,7 @@ pub(crate) struct Inner {
     pub(crate) scheduler: Scheduler,
     pub(crate) snapshot_locks: crate::snapshots::Locks,
     pub(crate) implied: crate::snapshots::PendingImplied,
+    boot: String,
     next_number: AtomicU64,
 }
 
@@ -167,7 +168,7 @@ impl Store {
                 shared_namespaces: options.shared_namespaces.clone(),
                 journal_max_rows: options.journal.0,
                 journal_max_age: options.journal.1,
-                ..gantry_metadata::Options::new(boot)
+                ..gantry_metadata::Options::new(boot.clone())
             },
         )?;
         let blobs = content.clone();
@@ -186,6 +187,7 @@ impl Store {
             chains: crate::pull::ChainLocks::default(),
             snapshot_locks: crate::snapshots::Locks::default(),
             implied: crate::snapshots::PendingImplied::default(),
+            boot,
             next_number: AtomicU64::new(first),
             options,
             database,
@@ -212,6 +214,11 @@ impl Store {
     /// Where the store lies.
     pub fn root(&self) -> &Path {
         &self.inner.options.root
+    }
+
+    /// The boot that records are made under: a [`Task`](gantry_metadata::Task) of another one ended with the machine.
+    pub fn boot(&self) -> &str {
+        &self.inner.boot
     }
 
     /// Runs `f` on a thread that may wait for disks; it runs to its end whatever becomes of the caller.

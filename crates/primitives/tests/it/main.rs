@@ -8,5 +8,6 @@ mod mounts;
 mod pull;
 mod push;
 mod records;
+mod tasks;
 
 gantry_testkit::powercut_host!();
