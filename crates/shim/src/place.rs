@@ -106,7 +106,9 @@ impl Place {
     /// Takes the pod if it is free, and else waits a moment.
     fn try_once(&self, deadline: Instant, otherwise: &str) -> Result<Option<OwnedFd>, Failure> {
         if let Some(lock) = self.lock()? {
-            await_workers(&self.directory);
+            if crate::pod::has_lived(&self.directory) {
+                await_workers(&self.directory);
+            }
             return Ok(Some(lock));
         }
         if Instant::now() >= deadline {

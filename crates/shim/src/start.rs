@@ -168,10 +168,14 @@ fn become_shim(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<(
 
 /// The kernel's choice falls on the shim before the daemon, as containerd arranges it.
 pub(crate) fn raise_oom_score() {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let score = std::fs::read_to_string(PATH).ok().and_then(|text| text.trim().parse::<i32>().ok());
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let Ok(file) = openat(CWD, c"/proc/self/oom_score_adj", flags, Mode::empty()) else { return };
+    let mut text = [0; 16];
+    let score = rustix::io::read(&file, &mut text[..])
+        .ok()
+        .and_then(|len| std::str::from_utf8(&text[..len]).ok()?.trim().parse::<i32>().ok());
     if let Some(score) = score {
-        let _ = std::fs::write(PATH, (score + 1).min(1000).to_string());
+        let _ = rustix::io::pwrite(&file, (score + 1).min(1000).to_string().as_bytes(), 0);
     }
 }
 

@@ -25,7 +25,7 @@ mod streams;
 mod task;
 mod upgrade;
 
-pub(crate) use record::{CONTAINERS, Remains, recorded_socket, replace};
+pub(crate) use record::{CONTAINERS, Remains, has_lived, recorded_socket, replace};
 pub(crate) use streams::forget as forget_streams;
 pub(crate) use upgrade::take_over;
 
@@ -165,10 +165,13 @@ impl Pod {
 
     /// Serves the pod until it is shut down.
     pub(crate) fn live(mut self) {
+        let inherited = has_lived(&self.identity.directory);
         self.save_pod();
-        self.adopt_sandbox();
-        self.adopt();
-        self.rejoin_streams();
+        if inherited {
+            self.adopt_sandbox();
+            self.adopt();
+            self.rejoin_streams();
+        }
         self.run();
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use gantry_cgroup::CgroupRecord;
 use gantry_types::ContainerId;
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
@@ -325,6 +325,11 @@ struct PodRecord {
 }
 
 const POD: &str = "pod.json";
+
+/// Whether a shim has served the pod before, and may have left something: its record comes before everything else.
+pub(crate) fn has_lived(directory: &Path) -> bool {
+    rustix::fs::accessat(CWD, directory.join(POD), Access::EXISTS, AtFlags::empty()).is_ok()
+}
 
 impl Pod {
     /// Writes who serves the pod, and where.
