@@ -33,6 +33,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-layer", &["gantry-types", "gantry-sys"]),
     ("gantry-snapshot", &["gantry-types", "gantry-sys"]),
     ("gantry-metadata", &["gantry-types"]),
+    ("gantry-tasks", &["gantry-types", "gantry-sys", "gantry-proto-shim", "gantry-ttrpc"]),
     (
         "gantry-primitives",
         &[
@@ -44,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-layer",
             "gantry-snapshot",
             "gantry-metadata",
+            "gantry-tasks",
             "gantry-proto-containerd",
             "gantry-proto-shim",
         ],

@@ -26,6 +26,9 @@ pub enum Error {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] gantry_registry::Error),
+    /// A task, or its shim.
+    #[error(transparent)]
+    Task(#[from] gantry_tasks::Error),
     /// The configuration of registries or credentials.
     #[error("{what}")]
     Configuration {
@@ -172,6 +175,7 @@ impl Error {
             Self::Layer(error) => error.kind(),
             Self::Inflate(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Task(error) => error.kind(),
             Self::Document { .. } | Self::Filter(_) | Self::Invalid { .. } | Self::Configuration { .. } => {
                 ErrorKind::InvalidArgument
             }

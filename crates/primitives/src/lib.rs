@@ -40,7 +40,7 @@ mod sandboxes;
 mod snapshots;
 mod spans;
 mod store;
-mod tasks;
+pub mod tasks;
 
 pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
 pub use collect::Schedule;

@@ -56,12 +56,21 @@ pub fn seal_in_place() -> Result<(), Errno> {
     set_executable(file.as_fd())
 }
 
-/// Opens the binary in a read-only mount of its own that is in no namespace.
 fn detached_binary() -> Result<OwnedFd, Errno> {
-    let exe = openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    detached(openat(CWD, EXE, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?.as_fd())
+}
+
+/// Opens a file anew, for reading, in a read-only mount of its own that is in no namespace: whoever executes that can be
+/// seen by a container ([`is_sealed`]).
+///
+/// mount_setattr(2), Linux 5.12; needs `CAP_SYS_ADMIN`.
+///
+/// # Errors
+/// `EPERM`, `ENOSYS`: not possible here.
+pub fn detached(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(&exe, c"", flags)?;
+    let tree = open_tree(file, c"", flags)?;
     let attr = MountAttr { attr_set: ATTR_RDONLY, ..MountAttr::default() };
     mount_setattr(tree.as_fd(), &attr, Scope::Mount)?;
     openat(CWD, FdPath::new(tree.as_fd()).as_cstr(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())

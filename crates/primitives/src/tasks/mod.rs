@@ -1,101 +1,317 @@
-//! What shims say of their processes: it is written down with the event that says it.
+//! Tasks: what runs of the containers that are recorded.
+//!
+//! The records are the store's, the processes the shims'; this joins them, and writes to the journal what shims can no longer say.
 
+mod checkpoint;
+mod forward;
 mod heard;
+mod lost;
+mod metrics;
 
-use gantry_metadata::{Event, Task, sources, tasks};
+use gantry_metadata::{Container, Opaque, containers};
 use gantry_proto_shim::any::Any;
-use gantry_types::Namespace;
+use gantry_proto_shim::mount::Mount as ShimMount;
+use gantry_proto_shim::task::{
+    CloseIORequest, DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest,
+    PidsRequest, PidsResponse, ResizePtyRequest, ResumeRequest, StartRequest, StartResponse, StateResponse,
+    UpdateTaskRequest, WaitResponse, method,
+};
+use gantry_tasks::{CreateRequest, Key};
+use gantry_types::{Descriptor, Mount, Namespace};
 
-use crate::events::validate_topic;
-use crate::{Result, Store};
+use crate::{Context, Result, Store};
+
+pub use forward::{EventSource, ShimEvent};
+pub use gantry_tasks::{DEFAULT_RUNTIME, Options as TaskOptions, Recovered, Runtime};
+pub use metrics::Metric;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use heard::fuzz;
 
-/// Who sends an event, and its number there: numbers only grow.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EventSource {
-    /// The name.
-    pub name: String,
-    /// The number.
-    pub sequence: u64,
+/// What a task is made of, beside the record of its container.
+#[derive(Debug, Clone, Default)]
+pub struct TaskRequest {
+    /// The container.
+    pub container: String,
+    /// What its root is mounted from; none if the specification names a directory.
+    pub rootfs: Vec<Mount>,
+    /// The standard streams: paths or addresses.
+    pub stdin: String,
+    /// See `stdin`.
+    pub stdout: String,
+    /// See `stdin`.
+    pub stderr: String,
+    /// Whether they are a terminal.
+    pub terminal: bool,
+    /// What it is restored from.
+    pub checkpoint: Option<Descriptor>,
+    /// Options of the runtime, in place of the record's.
+    pub options: Option<Opaque>,
+    /// The binary of a shim, in place of the record's runtime.
+    pub runtime_path: String,
 }
 
-/// An event of a shim, without its time: the journal's is that of its arrival.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShimEvent {
-    /// The namespace that it happened in.
-    pub namespace: Namespace,
-    /// Its topic.
-    pub topic: String,
-    /// The type of the value.
-    pub type_url: String,
-    /// The value.
-    pub value: Vec<u8>,
+/// Another process of a task.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// Its name.
+    pub exec: String,
+    /// The standard streams: paths or addresses.
+    pub stdin: String,
+    /// See `stdin`.
+    pub stdout: String,
+    /// See `stdin`.
+    pub stderr: String,
+    /// Whether they are a terminal.
+    pub terminal: bool,
+    /// An OCI process, in JSON.
+    pub spec: Option<Opaque>,
 }
 
-impl Store {
-    /// Writes a shim's event to the journal, and what it says of a process to the record of that, both or neither. An event
-    /// that has come from its source before is not written again; says whether it was new.
+/// Tasks. Clones are the same.
+#[derive(Clone)]
+pub struct Tasks {
+    store: Store,
+    tasks: gantry_tasks::Tasks,
+}
+
+impl Tasks {
+    /// Opens what there is of tasks, and finds again what runs. Needs a tokio runtime.
     ///
     /// # Errors
-    /// InvalidArgument for the topic or the source.
-    pub async fn forward(&self, source: Option<EventSource>, event: ShimEvent) -> Result<bool> {
-        validate_topic(&event.topic)?;
-        let ShimEvent { namespace, topic, type_url, value } = event;
-        let event = Any { type_url, value };
-        let heard = heard::read(&event);
-        let Any { type_url, value } = event;
-        self.blocking(move |inner| {
-            inner.write(move |change| {
-                if let Some(EventSource { name, sequence }) = source
-                    && !sources::accept(change, &name, sequence)?
-                {
-                    return Ok(false);
-                }
-                if let Some(heard) = heard {
-                    heard.write(change, &namespace)?;
-                }
-                change.emit(&namespace, Event::Foreign { topic, type_url, value })?;
-                Ok(true)
-            })
-        })
-        .await
+    /// What the disk says.
+    ///
+    /// # Privilege
+    /// Root.
+    pub async fn open(store: Store, options: TaskOptions) -> Result<(Self, Recovered)> {
+        let opened = tokio::task::spawn_blocking(move || gantry_tasks::Tasks::open(&options)).await;
+        let (tasks, receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
+        let tasks = Self { store, tasks };
+        tokio::spawn(lost::record(tasks.store.clone(), receiver));
+        let recovered = tasks.tasks.recover().await?;
+        lost::settle(&tasks).await?;
+        Ok((tasks, recovered))
     }
 
-    /// Forgets how far a source was heard: who has its name from now on counts from the beginning.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn forget_source(&self, name: String) -> Result<()> {
-        self.blocking(move |inner| inner.write(move |change| Ok(sources::forget(change, &name)?))).await
+    /// The FIFO into which shims log; somebody has to read it.
+    pub fn log(&self) -> &std::path::Path {
+        self.tasks.log()
     }
 
-    /// What was last heard of a process; `exec` is empty for a container's first one.
-    ///
-    /// # Errors
-    /// NotFound.
-    pub async fn task_get(&self, namespace: Namespace, container: String, exec: String) -> Result<Task> {
-        self.blocking(move |inner| inner.read(|view| Ok(tasks::get(view, &namespace, &container, &exec)?)))
-            .await
+    /// Leaves all shims to themselves.
+    pub fn let_go(&self) {
+        self.tasks.let_go();
     }
 
-    /// What was last heard of every process, by namespace and container; the first process comes before the execs.
-    ///
-    /// # Errors
-    /// Those of the database.
-    pub async fn task_list_all(&self) -> Result<Vec<(Namespace, Task)>> {
-        self.blocking(|inner| inner.read(|view| Ok(tasks::list_all(view)?))).await
+    async fn container(&self, namespace: &Namespace, id: &str) -> Result<Container> {
+        let (namespace, id) = (namespace.clone(), id.to_owned());
+        let get = move |view: &gantry_metadata::View<'_>| Ok(containers::get(view, &namespace, &id)?);
+        self.store.blocking(move |inner| inner.read(get)).await
     }
 
-    /// Forgets a process, and with a container's first one its execs. No event says that an exec was deleted.
+    /// Makes the task of a container, and returns its first process, which waits for its start.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn task_forget(&self, namespace: Namespace, container: String, exec: String) -> Result<()> {
-        self.blocking(move |inner| {
-            inner.write(move |change| Ok(tasks::remove(change, &namespace, &container, &exec)?))
-        })
-        .await
+    /// NotFound for the container, its runtime or its checkpoint; AlreadyExists; what the shim says.
+    pub async fn create(&self, context: Context, request: TaskRequest) -> Result<u32> {
+        let container = self.container(&context.namespace, &request.container).await?;
+        let restored = match &request.checkpoint {
+            Some(descriptor) => Some(checkpoint::unpack(&self.store, &context, descriptor).await?),
+            None => None,
+        };
+        let directory = restored.as_ref().map(|directory| directory.path().display().to_string());
+        let made = CreateRequest {
+            config: container.spec.map(|spec| spec.value).unwrap_or_default(),
+            rootfs: request.rootfs.into_iter().map(mount).collect(),
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+            checkpoint: directory.unwrap_or_default(),
+            runtime: container.runtime,
+            runtime_path: request.runtime_path,
+            options: request
+                .options
+                .filter(|options| !options.type_url.is_empty())
+                .map(any)
+                .or_else(|| container.runtime_options.map(any)),
+            sandbox: Some(container.sandbox).filter(|sandbox| !sandbox.is_empty()),
+        };
+        Ok(self.tasks.create((context.namespace, request.container), made).await?)
     }
+
+    /// Starts a process that was made; the first one for an empty `exec`.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn start(&self, key: Key, exec: String) -> Result<u32> {
+        let request = StartRequest { id: key.1.clone(), exec_id: exec };
+        let started: StartResponse = self.tasks.call(&key, method::START, request).await?;
+        Ok(started.pid)
+    }
+
+    /// Removes a task that has ended, and says how.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition while it runs.
+    pub async fn delete(&self, key: Key) -> Result<DeleteResponse> {
+        Ok(self.tasks.delete(key).await?)
+    }
+
+    /// Removes a process that is not the first one.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition while it runs.
+    pub async fn delete_process(&self, key: Key, exec: String) -> Result<DeleteResponse> {
+        let request = DeleteRequest { id: key.1.clone(), exec_id: exec };
+        Ok(self.tasks.call(&key, method::DELETE, request).await?)
+    }
+
+    /// The state of a process.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn state(&self, key: &Key, exec: &str) -> Result<StateResponse> {
+        Ok(self.tasks.state(key, exec).await?)
+    }
+
+    /// The states of all tasks of a namespace.
+    pub async fn list(&self, namespace: &Namespace) -> Vec<StateResponse> {
+        self.tasks.list(namespace).await
+    }
+
+    /// Whether a container has a task.
+    pub fn exists(&self, key: &Key) -> bool {
+        self.tasks.exists(key)
+    }
+
+    /// Sends a signal to a process, or to all of the task.
+    ///
+    /// # Errors
+    /// NotFound, also for a process that has ended.
+    pub async fn kill(&self, key: Key, exec: String, signal: u32, all: bool) -> Result<()> {
+        let request = KillRequest { id: key.1.clone(), exec_id: exec, signal, all };
+        self.done(key, method::KILL, request).await
+    }
+
+    /// Registers another process; its start makes it.
+    ///
+    /// # Errors
+    /// NotFound; AlreadyExists; what the shim says.
+    pub async fn exec(&self, key: Key, exec: ExecRequest) -> Result<()> {
+        gantry_types::identifier::validate(&exec.exec)
+            .map_err(|error| crate::Error::Invalid { what: "exec id", reason: error.to_string() })?;
+        let request = ExecProcessRequest {
+            id: key.1.clone(),
+            exec_id: exec.exec,
+            terminal: exec.terminal,
+            stdin: exec.stdin,
+            stdout: exec.stdout,
+            stderr: exec.stderr,
+            spec: exec.spec.map(any),
+        };
+        self.done(key, method::EXEC, request).await
+    }
+
+    /// Sets the size of a terminal.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn resize(&self, key: Key, exec: String, width: u32, height: u32) -> Result<()> {
+        let request = ResizePtyRequest { id: key.1.clone(), exec_id: exec, width, height };
+        self.done(key, method::RESIZE_PTY, request).await
+    }
+
+    /// Closes the standard input of a process.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn close_io(&self, key: Key, exec: String, stdin: bool) -> Result<()> {
+        let request = CloseIORequest { id: key.1.clone(), exec_id: exec, stdin };
+        self.done(key, method::CLOSE_IO, request).await
+    }
+
+    /// Freezes a task.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn pause(&self, key: Key) -> Result<()> {
+        let request = PauseRequest { id: key.1.clone() };
+        self.done(key, method::PAUSE, request).await
+    }
+
+    /// Thaws a task.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn resume(&self, key: Key) -> Result<()> {
+        let request = ResumeRequest { id: key.1.clone() };
+        self.done(key, method::RESUME, request).await
+    }
+
+    /// The processes of a task.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn pids(&self, key: &Key) -> Result<PidsResponse> {
+        Ok(self.tasks.ask(key, method::PIDS, &PidsRequest { id: key.1.clone() }).await?)
+    }
+
+    /// Changes the limits of a task.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    pub async fn update(
+        &self,
+        key: Key,
+        resources: Option<Opaque>,
+        annotations: std::collections::BTreeMap<String, String>,
+    ) -> Result<()> {
+        let request = UpdateTaskRequest { id: key.1.clone(), resources: resources.map(any), annotations };
+        self.done(key, method::UPDATE, request).await
+    }
+
+    /// Waits for the end of a process.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn wait(&self, key: &Key, exec: &str) -> Result<WaitResponse> {
+        Ok(self.tasks.wait(key, exec).await?)
+    }
+
+    /// What the shim of a runtime says of itself: an encoded `containerd.types.RuntimeInfo`.
+    ///
+    /// # Errors
+    /// NotFound for a runtime without a shim; what its binary says.
+    pub async fn runtime_info(&self, runtime: &str, path: &str, options: Option<Opaque>) -> Result<Vec<u8>> {
+        let options = options.map(any);
+        Ok(self.tasks.info(runtime, path, options.as_ref()).await?)
+    }
+
+    async fn done(
+        &self,
+        key: Key,
+        name: &'static str,
+        request: impl gantry_proto_shim::Message + 'static,
+    ) -> Result<()> {
+        let Empty {} = self.tasks.call(&key, name, request).await?;
+        Ok(())
+    }
+}
+
+fn any(opaque: Opaque) -> Any {
+    Any { type_url: opaque.type_url, value: opaque.value }
+}
+
+fn mount(mount: Mount) -> ShimMount {
+    let Mount { kind, source, target, options } = mount;
+    ShimMount { r#type: kind, source, target, options }
+}
+
+/// Of a name and a container.
+pub fn key(namespace: &Namespace, container: &str) -> Key {
+    (namespace.clone(), container.to_owned())
 }

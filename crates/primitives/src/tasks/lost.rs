@@ -1,0 +1,82 @@
+//! The ends of tasks that no shim tells.
+
+use std::time::SystemTime;
+
+use gantry_proto_shim::any::{Any, Named, Timestamp};
+use gantry_proto_shim::events::{Event, TaskDelete, TaskExit};
+use gantry_tasks::Lost;
+use gantry_types::Namespace;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{ShimEvent, Tasks};
+use crate::{Result, Store};
+
+/// What is told of a task that ended with the machine: nobody knows how.
+const UNKNOWN_STATUS: u32 = 255;
+
+/// Writes to the journal what is heard of lost tasks, until the daemon ends.
+pub(super) async fn record(store: Store, mut lost: UnboundedReceiver<Lost>) {
+    while let Some(lost) = lost.recv().await {
+        if let Err(error) = tell(&store, &lost).await {
+            tracing::error!(namespace = %lost.namespace, container = lost.id, %error, "the end of a task cannot be written down");
+        }
+    }
+}
+
+async fn tell(store: &Store, lost: &Lost) -> Result<()> {
+    let Lost { namespace, id, pid, exit_status, exited_at, cause } = lost;
+    tracing::info!(%namespace, container = id, cause, "a task was lost");
+    let exit = TaskExit {
+        container_id: id.clone(),
+        id: id.clone(),
+        pid: *pid,
+        exit_status: *exit_status,
+        exited_at: Some(*exited_at),
+        ..TaskExit::default()
+    };
+    publish(store, namespace, &exit).await?;
+    tell_deletion(store, lost).await
+}
+
+async fn tell_deletion(store: &Store, lost: &Lost) -> Result<()> {
+    let Lost { namespace, id, pid, exit_status, exited_at, .. } = lost;
+    let delete = TaskDelete {
+        container_id: id.clone(),
+        pid: *pid,
+        exit_status: *exit_status,
+        exited_at: Some(*exited_at),
+        ..TaskDelete::default()
+    };
+    publish(store, namespace, &delete).await
+}
+
+async fn publish<E: Event + Named>(store: &Store, namespace: &Namespace, event: &E) -> Result<()> {
+    let Any { type_url, value } = Any::pack(event);
+    let event = ShimEvent { namespace: namespace.clone(), topic: E::TOPIC.to_owned(), type_url, value };
+    store.forward(None, event).await.map(drop)
+}
+
+/// Tells the ends of tasks of which nothing is left but a row: the machine has stopped, or somebody removed their bundles.
+pub(super) async fn settle(tasks: &Tasks) -> Result<()> {
+    for (namespace, task) in tasks.store.task_list_all().await? {
+        let is_first = task.exec.is_empty();
+        if !is_first || tasks.exists(&(namespace.clone(), task.container.clone())) {
+            continue;
+        }
+        let ended = task.exited.map(|time| Timestamp::from(SystemTime::from(time)));
+        let lost = Lost {
+            namespace,
+            id: task.container,
+            pid: task.pid,
+            exit_status: if ended.is_some() { task.exit_status } else { UNKNOWN_STATUS },
+            exited_at: ended.unwrap_or_else(|| SystemTime::now().into()),
+            cause: "the machine or the shim stopped".to_owned(),
+        };
+        if ended.is_none() {
+            tell(&tasks.store, &lost).await?;
+        } else {
+            tell_deletion(&tasks.store, &lost).await?;
+        }
+    }
+    Ok(())
+}

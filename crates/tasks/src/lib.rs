@@ -1,0 +1,57 @@
+//! Shims, and the tasks in them: starts them, calls them, and finds them again.
+//!
+//! ```text
+//!   Create ─► bundle ─► the group's shim: there, or started ─► its Task service
+//!                                     │
+//!                                     └─ watched: who dies is started again (ours), or cleaned up after
+//! ```
+//! `primitives` gives it what a record says, and hears from it of tasks that were lost. Its vocabulary is that of
+//! `proto-shim`. `docs/design/0006-tasks.md` is what it holds to, `compat-surface` of containerd 1.6 to 2.4 what shims of
+//! others expect.
+//!
+//! What it never does: it knows no store, keeps no state of a process (the shim does), makes no container itself, and
+//! forks nothing but the execution of a shim's binary.
+#![forbid(unsafe_code)]
+
+mod address;
+mod binary;
+mod bundle;
+mod client;
+mod error;
+mod launch;
+mod recover;
+mod shim;
+mod tasks;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use binary::{DEFAULT_RUNTIME, Runtime};
+pub use error::{Error, Refusal};
+pub use gantry_proto_shim as proto;
+pub use recover::Recovered;
+pub use shim::Lost;
+pub use tasks::{CreateRequest, Key, Tasks};
+
+/// How tasks are kept.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What a reboot may take: bundles, sockets, the shims' state.
+    pub state: PathBuf,
+    /// What lasts: work directories.
+    pub root: PathBuf,
+    /// The daemon's socket for events, which shims are told.
+    pub events: PathBuf,
+    /// The daemon's socket, which shims are told.
+    pub grpc: PathBuf,
+    /// The binary of our shim.
+    pub shim: PathBuf,
+    /// What the configuration says of runtimes, by their names.
+    pub runtimes: BTreeMap<String, Runtime>,
+    /// The version of containerd's API, which shims are told.
+    pub version: String,
+    /// Whether shims log for developers.
+    pub debug: bool,
+    /// Whether each shim and its containers share no core with others.
+    pub core_scheduling: bool,
+}

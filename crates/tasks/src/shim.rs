@@ -1,0 +1,542 @@
+//! A shim as the daemon holds it: its connection, who is in it, and what happens when it dies.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::process::{Child, ChildStderr};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use gantry_proto_shim::any::{Any, Timestamp};
+use gantry_proto_shim::task::{
+    DeleteResponse, SERVICE_V2, SERVICE_V3, ShutdownRequest, WaitResponse, method,
+};
+use gantry_proto_shim::{Message, sandbox};
+use gantry_ttrpc::client::Options as CallOptions;
+use gantry_types::Namespace;
+use tokio::sync::watch;
+
+use crate::address::Address;
+use crate::binary::Program;
+use crate::client::{CallError, Client};
+use crate::launch::{Launch, Launcher, said};
+use crate::tasks::Inner;
+use crate::{Error, Refusal};
+
+/// The metadata that says whose call it is.
+const NAMESPACE: &str = "containerd-namespace-ttrpc";
+/// How long a call may take that waits for no container.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a shim may take to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A shim that dies so often in so short a time is given up.
+const REVIVALS: usize = 3;
+const REVIVALS_WITHIN: Duration = Duration::from_secs(10);
+/// What is reported of a container whose shim cannot say how it ended: as of one that was killed.
+const UNKNOWN_STATUS: u32 = 137;
+
+/// A task that ended with its shim, or while nobody looked.
+#[derive(Debug, Clone)]
+pub struct Lost {
+    /// Whose it was.
+    pub namespace: Namespace,
+    /// Its container.
+    pub id: String,
+    /// Its first process.
+    pub pid: u32,
+    /// 137 if nobody knows it.
+    pub exit_status: u32,
+    /// When it ended, or was found ended.
+    pub exited_at: Timestamp,
+    /// What is known of the reason.
+    pub cause: String,
+}
+
+/// Where a shim stands.
+#[derive(Debug, Clone)]
+enum State {
+    Live(Client),
+    /// It died, and is started again.
+    Reviving,
+    /// It ended, and why.
+    Dead(Arc<str>),
+}
+
+/// Who is in a shim.
+#[derive(Debug, Default)]
+struct Members {
+    /// Containers, and their first processes.
+    pids: BTreeMap<String, u32>,
+    /// Containers that ended with the shim.
+    lost: BTreeMap<String, Lost>,
+    revived: VecDeque<Instant>,
+}
+
+/// A shim. What is in it are the containers of one group.
+#[derive(Debug)]
+pub(crate) struct Shim {
+    pub(crate) namespace: Namespace,
+    pub(crate) group: String,
+    pub(crate) program: Program,
+    pub(crate) options: Option<Any>,
+    pub(crate) address: Address,
+    /// Of the Task service: 3, or 2.
+    version: AtomicI32,
+    state: watch::Sender<State>,
+    members: Mutex<Members>,
+    /// Its end is wanted.
+    ending: AtomicBool,
+    /// It has answered a call.
+    answered: AtomicBool,
+    /// Where it says why it cannot begin, until it has answered.
+    errors: Mutex<Option<ChildStderr>>,
+}
+
+impl Shim {
+    pub(crate) fn new(
+        namespace: Namespace,
+        group: String,
+        program: Program,
+        options: Option<Any>,
+        address: Address,
+        client: Client,
+    ) -> Arc<Self> {
+        let version = AtomicI32::new(address.version);
+        let (state, _) = watch::channel(State::Live(client));
+        let members = Mutex::default();
+        Arc::new(Self {
+            namespace,
+            group,
+            program,
+            options,
+            address,
+            version,
+            state,
+            members,
+            ending: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            errors: Mutex::default(),
+        })
+    }
+
+    fn errors(&self) -> MutexGuard<'_, Option<ChildStderr>> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it is dead, once it is; nothing for one that lives.
+    pub(crate) async fn reason(&self) -> Option<String> {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| !matches!(state, State::Reviving)).await.ok()?;
+        match &*settled {
+            State::Dead(reason) => Some(reason.to_string()),
+            _ => None,
+        }
+    }
+
+    fn members(&self) -> MutexGuard<'_, Members> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a container is in it.
+    pub(crate) fn enter(&self, id: &str, pid: u32) {
+        self.members().pids.insert(id.to_owned(), pid);
+    }
+
+    /// Notes that a container is no longer in it; whether nobody is left.
+    pub(crate) fn leave(&self, id: &str) -> bool {
+        let mut members = self.members();
+        members.pids.remove(id);
+        members.lost.remove(id);
+        members.pids.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members().pids.is_empty()
+    }
+
+    pub(crate) fn containers(&self) -> BTreeSet<String> {
+        self.members().pids.keys().cloned().collect()
+    }
+
+    /// The first process of a container, as far as it is known.
+    pub(crate) fn pid(&self, id: &str) -> u32 {
+        self.members().pids.get(id).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(*self.state.borrow(), State::Dead(_))
+    }
+
+    /// The version of its Task service.
+    pub(crate) fn version(&self) -> i32 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    /// The connection, once there is one.
+    async fn client(&self, id: &str) -> Result<Client, Error> {
+        let mut state = self.state.subscribe();
+        let settled = state.wait_for(|state| !matches!(state, State::Reviving)).await;
+        match settled.as_deref() {
+            Ok(State::Live(client)) => Ok(client.clone()),
+            Ok(State::Dead(reason)) => Err(lost(id, reason)),
+            Ok(State::Reviving) | Err(_) => Err(lost(id, "it is being started again")),
+        }
+    }
+
+    /// Calls a method of the Task service for a container.
+    ///
+    /// # Errors
+    /// What the shim says; Unavailable when it dies before it answers.
+    pub(crate) async fn call<B: Message + Default>(
+        &self,
+        id: &str,
+        name: &'static str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<B, Error> {
+        let client = self.client(id).await?;
+        let answer = self.call_task(&client, name, request, timeout).await;
+        decoded(id, name, answer)
+    }
+
+    /// The same for a method that changes nothing, or nothing twice: it is called again when the shim dies meanwhile.
+    pub(crate) async fn ask<B: Message + Default>(
+        &self,
+        id: &str,
+        name: &'static str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<B, Error> {
+        loop {
+            let client = self.client(id).await?;
+            match self.call_task(&client, name, request, timeout).await {
+                Err(CallError::Closed) => self.outlived(&client).await,
+                answer => return decoded(id, name, answer),
+            }
+        }
+    }
+
+    /// Waits until the end of a connection has been noticed.
+    async fn outlived(&self, client: &Client) {
+        client.ended().await;
+        let mut state = self.state.subscribe();
+        // The supervisor changes the state after it has seen the same.
+        let changed = |state: &State| match state {
+            State::Live(current) => !current.is(client),
+            State::Reviving | State::Dead(_) => true,
+        };
+        let _ = state.wait_for(changed).await;
+    }
+
+    async fn call_task(
+        &self,
+        client: &Client,
+        name: &str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<u8>, CallError> {
+        let answer = self.call_version(client, name, request, timeout).await;
+        if matches!(answer, Ok(_) | Err(CallError::Status(_))) && !self.answered.swap(true, Ordering::SeqCst)
+        {
+            *self.errors() = None;
+        }
+        answer
+    }
+
+    async fn call_version(
+        &self,
+        client: &Client,
+        name: &str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<u8>, CallError> {
+        let options = self.call_options(timeout);
+        let payload = request.encode_to_vec();
+        if self.version() >= 3 {
+            let answer = client.call(SERVICE_V3, name, payload.clone(), &options).await;
+            match answer {
+                // It says 3, and serves 2.
+                Err(error) if error.is_unimplemented() && !is_rare(name) => {
+                    let answer = client.call(SERVICE_V2, name, payload, &options).await;
+                    if answer.is_ok() {
+                        self.version.store(2, Ordering::Relaxed);
+                    }
+                    answer
+                }
+                answer => answer,
+            }
+        } else {
+            client.call(SERVICE_V2, name, payload, &options).await
+        }
+    }
+
+    fn call_options(&self, timeout: Option<Duration>) -> CallOptions {
+        let options = CallOptions::default().metadata(NAMESPACE, self.namespace.as_str());
+        match timeout {
+            Some(timeout) => options.timeout(timeout),
+            None => options,
+        }
+    }
+
+    /// Calls a method of the Sandbox service.
+    ///
+    /// # Errors
+    /// As those of [`call`](Self::call).
+    pub(crate) async fn call_sandbox<B: Message + Default>(
+        &self,
+        id: &str,
+        name: &'static str,
+        request: &impl Message,
+        timeout: Option<Duration>,
+    ) -> Result<B, Error> {
+        loop {
+            let client = self.client(id).await?;
+            let options = self.call_options(timeout);
+            let payload = request.encode_to_vec();
+            match client.call(sandbox::SERVICE, name, payload, &options).await {
+                Err(CallError::Closed) if name == sandbox::method::WAIT_SANDBOX => {
+                    self.outlived(&client).await;
+                }
+                answer => return decoded(id, name, answer),
+            }
+        }
+    }
+
+    /// How a container ended that ended with the shim.
+    pub(crate) fn lost(&self, id: &str) -> Option<Lost> {
+        self.members().lost.get(id).cloned()
+    }
+
+    /// Asks it to end; one that has containers stays. Returns when the connection has ended, or after a time.
+    pub(crate) async fn shut_down(&self, id: &str) {
+        if self.ending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = self.client(id).await else { return };
+        let request = ShutdownRequest { id: id.to_owned(), now: false };
+        let answer = self.call_task(&client, method::SHUTDOWN, &request, Some(SHUTDOWN_TIMEOUT)).await;
+        match answer {
+            // Others may share it, which it knows and we do not.
+            Ok(_) if !self.program.ours => {}
+            Ok(_) | Err(CallError::Closed) => {
+                if tokio::time::timeout(SHUTDOWN_TIMEOUT, client.ended()).await.is_err() {
+                    tracing::warn!(container = id, "the shim does not end");
+                }
+            }
+            Err(error) => tracing::warn!(container = id, %error, "the shim cannot be shut down"),
+        }
+        client.close();
+    }
+
+    /// Ends the connection: the shim goes on without us.
+    pub(crate) fn let_go(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+        if let State::Live(client) = &*self.state.borrow() {
+            client.close();
+        }
+    }
+}
+
+/// Whether shims may lack a method in all versions.
+fn is_rare(name: &str) -> bool {
+    [method::CHECKPOINT, method::UPDATE, method::STATS].contains(&name)
+}
+
+fn lost(id: &str, reason: &str) -> Error {
+    Error::Lost { id: id.to_owned(), reason: reason.to_owned() }
+}
+
+fn decoded<B: Message + Default>(
+    id: &str,
+    method: &'static str,
+    answer: Result<Vec<u8>, CallError>,
+) -> Result<B, Error> {
+    let id = || id.to_owned();
+    match answer {
+        Ok(bytes) => B::decode(&*bytes).map_err(|_| Error::Answer { id: id(), method }),
+        Err(CallError::Status(status)) => Err(Error::Shim(Refusal(status))),
+        Err(CallError::Timeout(limit)) => Err(Error::Timeout { id: id(), method, limit }),
+        Err(CallError::Closed) => Err(lost(&id(), "it ended before it answered")),
+        Err(CallError::Request(error)) => {
+            Err(Error::TooLarge { id: id(), method, reason: error.to_string() })
+        }
+    }
+}
+
+/// Watches a shim until its end. `child` is reaped.
+pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, child: Option<Child>) {
+    let (mut client, mut child) = (client, child);
+    loop {
+        *shim.errors() = child.as_mut().and_then(|child| child.stderr.take());
+        client.ended().await;
+        if child.is_some() && !shim.ending.load(Ordering::SeqCst) {
+            shim.state.send_replace(State::Reviving);
+        }
+        let how = obituary(&shim, child.take()).await;
+        if shim.ending.load(Ordering::SeqCst) {
+            shim.state.send_replace(State::Dead("it was shut down".into()));
+            return;
+        }
+        tracing::warn!(namespace = %shim.namespace, group = shim.group, "a shim has died: {how}");
+        if !shim.answered.swap(false, Ordering::SeqCst) {
+            // Who wanted it is told.
+            shim.state.send_replace(State::Dead(how.into()));
+            return;
+        }
+        shim.state.send_replace(State::Reviving);
+        if shim.program.ours && may_revive(&shim) {
+            match revive(&inner, &shim).await {
+                Ok((newer, started)) => {
+                    tracing::info!(namespace = %shim.namespace, group = shim.group, "a shim was started again");
+                    shim.state.send_replace(State::Live(newer.clone()));
+                    (client, child) = (newer, started);
+                    continue;
+                }
+                Err(error) => {
+                    tracing::error!(namespace = %shim.namespace, group = shim.group, %error, "a shim cannot be started again");
+                }
+            }
+        }
+        bury(&inner, &shim).await;
+        return;
+    }
+}
+
+/// Reaps a shim that has ended, if it is our child, and says how it ended and what it said.
+async fn obituary(shim: &Arc<Shim>, child: Option<Child>) -> String {
+    let Some(mut child) = child else { return "its connection ended".to_owned() };
+    let errors = shim.errors().take();
+    let reap = move || {
+        let status = child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        match errors.map(said).filter(|said| !said.is_empty()) {
+            Some(said) => format!("{status}: {said}"),
+            None => status,
+        }
+    };
+    tokio::task::spawn_blocking(reap).await.unwrap_or_else(|_| "its connection ended".to_owned())
+}
+
+fn may_revive(shim: &Shim) -> bool {
+    let mut members = shim.members();
+    let now = Instant::now();
+    members.revived.retain(|at| now.duration_since(*at) < REVIVALS_WITHIN);
+    members.revived.push_back(now);
+    members.revived.len() <= REVIVALS
+}
+
+/// Starts another shim for the group, which adopts what the last one left.
+async fn revive(inner: &Arc<Inner>, shim: &Arc<Shim>) -> Result<(Client, Option<Child>), Error> {
+    let Some(id) = shim.containers().into_iter().next() else {
+        return Err(lost(&shim.group, "it has no containers"));
+    };
+    let owned = Owned {
+        namespace: shim.namespace.clone(),
+        bundle: inner.place.path(&shim.namespace, &id),
+        id,
+        group: shim.group.clone(),
+        options: shim.options.clone(),
+    };
+    let (client, _, child) = open(&inner.launcher, &shim.program, owned).await?;
+    Ok((client, child))
+}
+
+/// What a launch is for, for another thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Owned {
+    pub(crate) namespace: Namespace,
+    pub(crate) id: String,
+    pub(crate) bundle: std::path::PathBuf,
+    pub(crate) group: String,
+    pub(crate) options: Option<Any>,
+}
+
+impl Owned {
+    pub(crate) fn launch(&self) -> Launch<'_> {
+        Launch {
+            namespace: &self.namespace,
+            id: &self.id,
+            bundle: &self.bundle,
+            group: &self.group,
+            options: self.options.as_ref(),
+        }
+    }
+}
+
+/// Starts a shim of either kind, and connects to it.
+pub(crate) async fn open(
+    launcher: &Arc<Launcher>,
+    program: &Program,
+    owned: Owned,
+) -> Result<(Client, Address, Option<Child>), Error> {
+    let started = if program.ours {
+        let (launcher, program, owned) = (Arc::clone(launcher), program.clone(), owned.clone());
+        let start = move || launcher.start_ours(&program, &owned.launch());
+        tokio::task::spawn_blocking(start).await.map_err(|_| Error::Panicked)??
+    } else {
+        launcher.start_foreign(program, &owned.launch()).await?
+    };
+    let socket = started.address.socket().unwrap_or_default();
+    let client = Client::connect(&socket).await.map_err(Error::file("connecting to", &socket))?;
+    Ok((client, started.address, started.child))
+}
+
+/// Cleans up after a shim that stays dead, and tells how its containers ended.
+async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
+    for id in shim.containers() {
+        let key = (shim.namespace.clone(), id.clone());
+        let pid = shim.pid(&id);
+        let ended = clean(
+            inner,
+            &shim.program,
+            Owned {
+                namespace: shim.namespace.clone(),
+                id: id.clone(),
+                bundle: inner.place.path(&shim.namespace, &id),
+                group: shim.group.clone(),
+                options: shim.options.clone(),
+            },
+        )
+        .await;
+        let lost = lost_task(&shim.namespace, &id, pid, ended, "its shim died");
+        shim.members().lost.insert(id, lost.clone());
+        inner.forget(&key);
+        inner.report(lost);
+    }
+    shim.state.send_replace(State::Dead("it died".into()));
+}
+
+/// Has the binary remove what is left of a container, and removes its bundle.
+pub(crate) async fn clean(inner: &Arc<Inner>, program: &Program, owned: Owned) -> Option<DeleteResponse> {
+    let ended = inner.launcher.delete(program, &owned.launch()).await;
+    if let Err(error) = &ended {
+        tracing::warn!(namespace = %owned.namespace, container = owned.id, %error, "what a shim left cannot be removed by its binary");
+    }
+    inner.remove_bundle(owned.namespace, owned.id).await;
+    ended.ok()
+}
+
+/// What is told of a task that ended without its shim.
+pub(crate) fn lost_task(
+    namespace: &Namespace,
+    id: &str,
+    pid: u32,
+    ended: Option<DeleteResponse>,
+    cause: &str,
+) -> Lost {
+    let ended = ended.unwrap_or_default();
+    let known = ended.exited_at.is_some_and(|time| time.seconds > 0);
+    Lost {
+        namespace: namespace.clone(),
+        id: id.to_owned(),
+        pid: if ended.pid == 0 { pid } else { ended.pid },
+        exit_status: if known { ended.exit_status } else { UNKNOWN_STATUS },
+        exited_at: ended.exited_at.filter(|_| known).unwrap_or_else(|| SystemTime::now().into()),
+        cause: cause.to_owned(),
+    }
+}
+
+impl From<Lost> for WaitResponse {
+    fn from(lost: Lost) -> Self {
+        let Lost { exit_status, exited_at, .. } = lost;
+        Self { exit_status, exited_at: Some(exited_at), ..Self::default() }
+    }
+}

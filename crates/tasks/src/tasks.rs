@@ -1,0 +1,590 @@
+//! All tasks, by namespace and container, and what can be done with them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::iter;
+use gantry_proto_shim::any::Any;
+use gantry_proto_shim::mount::Mount;
+use gantry_proto_shim::options::Options as RuncOptions;
+use gantry_proto_shim::task::{
+    CreateTaskRequest, CreateTaskResponse, DeleteRequest, DeleteResponse, StateRequest, StateResponse,
+    WaitRequest, WaitResponse, method,
+};
+use gantry_proto_shim::{Message, process::Status};
+use gantry_types::{ErrorKind, Namespace};
+use serde::Deserialize;
+use tokio::sync::{OwnedMutexGuard, mpsc};
+
+use crate::bundle::{Contents, Place};
+use crate::client::Client;
+use crate::launch::Launcher;
+use crate::shim::{CALL_TIMEOUT, Lost, Owned, Shim, open, watch};
+use crate::{Error, Options};
+
+/// Whose a task is: its namespace and its container.
+pub type Key = (Namespace, String);
+
+/// How long a shim may take to tell the state of a task among many.
+const LIST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many shims are asked at the same time.
+const LIST_CONCURRENCY: usize = 64;
+/// The annotations that make containers of one namespace share a shim, in the order in which they count.
+const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+/// What a task is made of.
+#[derive(Debug, Clone, Default)]
+pub struct CreateRequest {
+    /// The OCI configuration, in JSON.
+    pub config: Vec<u8>,
+    /// What is mounted on the bundle's `rootfs`, in order.
+    pub rootfs: Vec<Mount>,
+    /// The standard streams: paths or addresses.
+    pub stdin: String,
+    /// See `stdin`.
+    pub stdout: String,
+    /// See `stdin`.
+    pub stderr: String,
+    /// Whether they are a terminal.
+    pub terminal: bool,
+    /// The directory of a checkpoint's images, to restore.
+    pub checkpoint: String,
+    /// The name of the runtime.
+    pub runtime: String,
+    /// The path of the shim's binary, in place of the one that the name stands for.
+    pub runtime_path: String,
+    /// The runtime's options.
+    pub options: Option<Any>,
+    /// The sandbox in which it is made; it has to run.
+    pub sandbox: Option<String>,
+}
+
+/// Tasks. Clones are the same.
+#[derive(Clone)]
+pub struct Tasks {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What all methods share.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) place: Place,
+    pub(crate) launcher: Arc<Launcher>,
+    tasks: Mutex<BTreeMap<Key, Arc<Shim>>>,
+    /// Our shims by namespace and group, each behind the lock of who starts or ends it.
+    groups: Locks<Option<Arc<Shim>>>,
+    /// Who changes a task holds its lock.
+    locks: Locks<()>,
+    lost: mpsc::UnboundedSender<Lost>,
+}
+
+/// A lock for each name that somebody uses.
+#[derive(Debug)]
+struct Locks<T> {
+    all: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<T>>>>,
+}
+
+impl<T> Default for Locks<T> {
+    fn default() -> Self {
+        Self { all: Mutex::default() }
+    }
+}
+
+impl<T: Default> Locks<T> {
+    fn all(&self) -> MutexGuard<'_, HashMap<Key, Arc<tokio::sync::Mutex<T>>>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn lock(&self, key: &Key) -> OwnedMutexGuard<T> {
+        let lock = Arc::clone(self.all().entry(key.clone()).or_default());
+        lock.lock_owned().await
+    }
+
+    /// Forgets a lock that nobody else waits for. `empty` says whether what it holds may go.
+    fn release(&self, key: &Key, guard: OwnedMutexGuard<T>, empty: bool) {
+        let mut all = self.all();
+        drop(guard);
+        if empty && all.get(key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            all.remove(key);
+        }
+    }
+}
+
+impl Inner {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Shim>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes a task from the list.
+    pub(crate) fn forget(&self, key: &Key) {
+        self.tasks().remove(key);
+    }
+
+    pub(crate) fn insert(&self, key: Key, shim: &Arc<Shim>, pid: u32) {
+        shim.enter(&key.1, pid);
+        self.tasks().insert(key, Arc::clone(shim));
+    }
+
+    /// Makes a shim of ours the one of its group.
+    pub(crate) async fn remember(&self, shim: &Arc<Shim>) {
+        let key = (shim.namespace.clone(), shim.group.clone());
+        let mut guard = self.groups.lock(&key).await;
+        *guard = Some(Arc::clone(shim));
+    }
+
+    /// Whether a shim that we hold has this socket.
+    pub(crate) fn uses(&self, socket: &std::path::Path) -> bool {
+        self.groups.all().keys().any(|(namespace, group)| self.launcher.socket(namespace, group) == socket)
+    }
+
+    /// Tells of a task that was lost.
+    pub(crate) fn report(&self, lost: Lost) {
+        // Nobody listens only at the daemon's end.
+        let _ = self.lost.send(lost);
+    }
+
+    pub(crate) async fn remove_bundle(self: &Arc<Self>, namespace: Namespace, id: String) {
+        let inner = Arc::clone(self);
+        let removed = tokio::task::spawn_blocking(move || inner.place.remove(&namespace, &id)).await;
+        if let Ok(Err(error)) = removed {
+            tracing::warn!(%error, "a bundle stays");
+        }
+    }
+}
+
+impl Tasks {
+    /// Opens the directories of bundles. What was lost is told through the receiver. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    ///
+    /// # Privilege
+    /// Root.
+    pub fn open(options: &Options) -> Result<(Self, mpsc::UnboundedReceiver<Lost>), Error> {
+        let place = Place::open(&options.state, &options.root)?;
+        let launcher = Arc::new(Launcher::new(options));
+        let sockets = launcher.sockets();
+        use std::os::unix::fs::DirBuilderExt as _;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&sockets)
+            .map_err(Error::file("making", sockets))?;
+        let (lost, receiver) = mpsc::unbounded_channel();
+        let inner = Inner {
+            place,
+            launcher,
+            tasks: Mutex::default(),
+            groups: Locks::default(),
+            locks: Locks::default(),
+            lost,
+        };
+        Ok((Self { inner: Arc::new(inner) }, receiver))
+    }
+
+    /// The FIFO into which shims log; somebody has to read it.
+    pub fn log(&self) -> &std::path::Path {
+        self.inner.place.log()
+    }
+
+    fn find(&self, key: &Key) -> Result<Arc<Shim>, Error> {
+        let found = self.inner.tasks().get(key).cloned();
+        found.ok_or_else(|| Error::NotFound { id: key.1.clone() })
+    }
+
+    /// Whether there is such a task.
+    pub fn exists(&self, key: &Key) -> bool {
+        self.inner.tasks().contains_key(key)
+    }
+
+    /// Runs `operation` to its end, whoever waits for it.
+    async fn owned<T: Send + 'static>(
+        &self,
+        operation: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        tokio::spawn(operation).await.map_err(|_| Error::Panicked)?
+    }
+
+    /// Makes a task, and returns its first process, which waits for [`method::START`].
+    ///
+    /// # Errors
+    /// AlreadyExists; NotFound for a runtime without a shim; what the shim says. Nothing is left then.
+    pub async fn create(&self, key: Key, request: CreateRequest) -> Result<u32, Error> {
+        let inner = Arc::clone(&self.inner);
+        self.owned(async move {
+            let guard = inner.locks.lock(&key).await;
+            let made = create(&inner, &key, request).await;
+            inner.locks.release(&key, guard, true);
+            made
+        })
+        .await
+    }
+
+    /// Removes a task that has ended, or one that was not started, and says how it ended. Its shim and bundle go in their own time.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition while it runs; what the shim says.
+    pub async fn delete(&self, key: Key) -> Result<DeleteResponse, Error> {
+        let inner = Arc::clone(&self.inner);
+        let tasks = self.clone();
+        self.owned(async move {
+            let guard = inner.locks.lock(&key).await;
+            let shim = match tasks.find(&key) {
+                Ok(shim) => shim,
+                Err(error) => {
+                    inner.locks.release(&key, guard, true);
+                    return Err(error);
+                }
+            };
+            let request = DeleteRequest { id: key.1.clone(), ..Default::default() };
+            let answer: Result<DeleteResponse, Error> =
+                shim.ask(&key.1, method::DELETE, &request, Some(CALL_TIMEOUT)).await;
+            let gone = match &answer {
+                Ok(_) => true,
+                // It has gone without us.
+                Err(error) => error.kind() == ErrorKind::NotFound,
+            };
+            if !gone {
+                inner.locks.release(&key, guard, true);
+                return answer;
+            }
+            inner.forget(&key);
+            // The answer does not wait for what is left to be done; who makes a task of that name does.
+            tokio::spawn(async move {
+                leave(&inner, &key, &shim).await;
+                inner.locks.release(&key, guard, true);
+            });
+            answer
+        })
+        .await
+    }
+
+    /// Calls a method of the Task service that changes something.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says; DeadlineExceeded, Unavailable for one that does not answer.
+    pub async fn call<B: Message + Default + 'static>(
+        &self,
+        key: &Key,
+        name: &'static str,
+        request: impl Message + 'static,
+    ) -> Result<B, Error> {
+        let shim = self.find(key)?;
+        let id = key.1.clone();
+        // What may take its time by right.
+        let limit = match name {
+            method::START | method::CHECKPOINT | method::EXEC => None,
+            _ => Some(CALL_TIMEOUT),
+        };
+        self.owned(async move { shim.call(&id, name, &request, limit).await }).await
+    }
+
+    /// Calls a method that changes nothing.
+    ///
+    /// # Errors
+    /// As those of [`call`](Self::call).
+    pub async fn ask<B: Message + Default>(
+        &self,
+        key: &Key,
+        name: &'static str,
+        request: &impl Message,
+    ) -> Result<B, Error> {
+        self.find(key)?.ask(&key.1, name, request, Some(CALL_TIMEOUT)).await
+    }
+
+    /// The state of a process; of the first one for an empty `exec`.
+    ///
+    /// # Errors
+    /// As those of [`call`](Self::call).
+    pub async fn state(&self, key: &Key, exec: &str) -> Result<StateResponse, Error> {
+        let request = StateRequest { id: key.1.clone(), exec_id: exec.to_owned() };
+        self.ask(key, method::STATE, &request).await
+    }
+
+    /// The states of all tasks of a namespace, by container. A shim that does not answer in time has tasks of unknown state.
+    pub async fn list(&self, namespace: &Namespace) -> Vec<StateResponse> {
+        let all = self.shims_of(namespace);
+        let states = iter(all).map(|(id, shim)| async move {
+            let request = StateRequest { id: id.clone(), ..Default::default() };
+            match shim.ask(&id, method::STATE, &request, Some(LIST_TIMEOUT)).await {
+                Ok(state) => Some(state),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                Err(error) => {
+                    tracing::warn!(container = id, %error, "the state of a task is unknown");
+                    let (pid, status) = (shim.pid(&id), Status::Unknown.into());
+                    Some(StateResponse { id, pid, status, ..Default::default() })
+                }
+            }
+        });
+        let states: Vec<_> = states.buffered(LIST_CONCURRENCY).collect().await;
+        states.into_iter().flatten().collect()
+    }
+
+    /// The containers of a namespace that have tasks.
+    pub fn containers(&self, namespace: &Namespace) -> Vec<String> {
+        self.shims_of(namespace).into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn shims_of(&self, namespace: &Namespace) -> Vec<(String, Arc<Shim>)> {
+        let tasks = self.inner.tasks();
+        let first = (namespace.clone(), String::new());
+        let own = tasks.range(first..).take_while(|((other, _), _)| other == namespace);
+        own.map(|((_, id), shim)| (id.clone(), Arc::clone(shim))).collect()
+    }
+
+    /// Waits for the end of a process.
+    ///
+    /// # Errors
+    /// NotFound; what the shim says.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn wait(&self, key: &Key, exec: &str) -> Result<WaitResponse, Error> {
+        let shim = self.find(key)?;
+        let request = WaitRequest { id: key.1.clone(), exec_id: exec.to_owned() };
+        match shim.ask(&key.1, method::WAIT, &request, None).await {
+            // Its execs ended with it.
+            Err(Error::Lost { .. }) if shim.lost(&key.1).is_some() => {
+                Ok(shim.lost(&key.1).map(WaitResponse::from).unwrap_or_default())
+            }
+            answer => answer,
+        }
+    }
+
+    /// What the shim of a runtime says of itself: an encoded `containerd.types.RuntimeInfo`.
+    ///
+    /// # Errors
+    /// NotFound for a runtime without a shim; what its binary says.
+    pub async fn info(&self, runtime: &str, path: &str, options: Option<&Any>) -> Result<Vec<u8>, Error> {
+        let program = self.inner.launcher.binaries.find(runtime, path)?;
+        self.inner.launcher.info(&program, options).await
+    }
+
+    /// Leaves all shims to themselves: they go on.
+    pub fn let_go(&self) {
+        let shims: Vec<_> = std::mem::take(&mut *self.inner.tasks()).into_values().collect();
+        shims.iter().for_each(|shim| shim.let_go());
+    }
+}
+
+/// The options of a request, with what the configuration says where it says nothing.
+fn options_of(inner: &Inner, request: &CreateRequest) -> Option<Any> {
+    let given = request.options.clone().filter(|any| !any.type_url.is_empty());
+    let Some(runtime) = inner.launcher.binaries.runtime(&request.runtime) else { return given };
+    let mut options = match &given {
+        None => RuncOptions::default(),
+        Some(any) => match any.unpack::<RuncOptions>() {
+            Ok(options) => options,
+            // Of another kind: its owner's business.
+            Err(_) => return given,
+        },
+    };
+    if options.binary_name.is_empty() {
+        options.binary_name.clone_from(&runtime.binary);
+    }
+    if options.root.is_empty() {
+        options.root.clone_from(&runtime.root);
+    }
+    options.systemd_cgroup |= runtime.systemd_cgroup;
+    if given.is_none() && options == RuncOptions::default() { None } else { Some(Any::pack(&options)) }
+}
+
+async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result<u32, Error> {
+    let (namespace, id) = key;
+    if inner.tasks().contains_key(key) {
+        return Err(Error::AlreadyExists { id: id.clone() });
+    }
+    let program = inner.launcher.binaries.find(&request.runtime, &request.runtime_path)?;
+    let options = options_of(inner, &request);
+    let group = match &request.sandbox {
+        Some(sandbox) => sandbox.clone(),
+        None if program.ours => group(&request.config)?.unwrap_or_else(|| id.clone()),
+        None => id.clone(),
+    };
+    let bundle = {
+        let (inner, key, group) = (Arc::clone(inner), key.clone(), group.clone());
+        let (config, sandbox) = (request.config, request.sandbox.clone());
+        let (options, binary) = (options.clone(), program.path.clone());
+        let make = move || {
+            let contents = Contents {
+                config: Some(&config),
+                options: options.as_ref(),
+                sandbox: sandbox.as_deref(),
+                binary: &binary,
+                group: &group,
+            };
+            inner.place.make(&key.0, &key.1, &contents)
+        };
+        tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)??
+    };
+    let owned = Owned {
+        namespace: namespace.clone(),
+        id: id.clone(),
+        bundle: bundle.clone(),
+        group: group.clone(),
+        options: options.clone(),
+    };
+    let message = CreateTaskRequest {
+        id: id.clone(),
+        bundle: bundle.display().to_string(),
+        rootfs: request.rootfs,
+        terminal: request.terminal,
+        stdin: request.stdin,
+        stdout: request.stdout,
+        stderr: request.stderr,
+        checkpoint: request.checkpoint,
+        parent_checkpoint: String::new(),
+        options,
+    };
+    let lock_key = (namespace.clone(), group);
+    let mut guard = inner.groups.lock(&lock_key).await;
+    let shim = match guard.clone().filter(|shim| !shim.is_dead()) {
+        Some(shim) => {
+            let address = shim.address.clone();
+            let inner = Arc::clone(inner);
+            let write = move || inner.place.set_address(&bundle, &address);
+            match tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)? {
+                Ok(()) => Ok(shim),
+                Err(error) => Err(error),
+            }
+        }
+        None if request.sandbox.is_some() => {
+            let reason = format!("sandbox {:?} does not run", lock_key.1);
+            Err(Error::Invalid { what: "sandbox", reason })
+        }
+        None => start(inner, &program, owned).await,
+    };
+    let shim = match shim {
+        Ok(shim) => shim,
+        Err(error) => {
+            inner.groups.release(&lock_key, guard, true);
+            inner.remove_bundle(namespace.clone(), id.clone()).await;
+            return Err(error);
+        }
+    };
+    // Before it is in the list: who comes into the group must not find it ending.
+    shim.enter(id, 0);
+    *guard = Some(Arc::clone(&shim));
+    inner.groups.release(&lock_key, guard, false);
+    match shim.call::<CreateTaskResponse>(id, method::CREATE, &message, None).await {
+        Ok(made) => {
+            inner.insert(key.clone(), &shim, made.pid);
+            Ok(made.pid)
+        }
+        Err(error) => {
+            let error = match (error, shim.reason().await) {
+                (Error::Lost { .. }, Some(reason)) => Error::Start { program: program.path.clone(), reason },
+                (error, _) => error,
+            };
+            // What was begun; that there is nothing is the ordinary case.
+            let request = DeleteRequest { id: id.clone(), ..Default::default() };
+            let _ = shim.call::<DeleteResponse>(id, method::DELETE, &request, Some(CALL_TIMEOUT)).await;
+            leave(inner, key, &shim).await;
+            Err(error)
+        }
+    }
+}
+
+/// Starts a shim, and watches it.
+async fn start(
+    inner: &Arc<Inner>,
+    program: &crate::binary::Program,
+    owned: Owned,
+) -> Result<Arc<Shim>, Error> {
+    let (namespace, group, options) = (owned.namespace.clone(), owned.group.clone(), owned.options.clone());
+    let bundle = owned.bundle.clone();
+    let (client, address, child) = open(&inner.launcher, program, owned).await?;
+    {
+        let (inner, address) = (Arc::clone(inner), address.clone());
+        // Beside the shim's start.
+        let write = move || inner.place.set_address(&bundle, &address);
+        tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)??;
+    }
+    Ok(adopt(inner, namespace, group, program.clone(), options, address, client, child))
+}
+
+/// Takes a connected shim among ours.
+#[expect(clippy::too_many_arguments, reason = "what a shim is made of")]
+pub(crate) fn adopt(
+    inner: &Arc<Inner>,
+    namespace: Namespace,
+    group: String,
+    program: crate::binary::Program,
+    options: Option<Any>,
+    address: crate::address::Address,
+    client: Client,
+    child: Option<std::process::Child>,
+) -> Arc<Shim> {
+    let shim = Shim::new(namespace, group, program, options, address, client.clone());
+    tokio::spawn(watch(Arc::clone(inner), Arc::clone(&shim), client, child));
+    shim
+}
+
+/// Takes a container out of its shim, ends that if it was the last one, and removes the bundle.
+async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
+    let lock_key = (shim.namespace.clone(), shim.group.clone());
+    let mut guard = inner.groups.lock(&lock_key).await;
+    if shim.leave(&key.1) {
+        shim.shut_down(&key.1).await;
+        if guard.as_ref().is_some_and(|current| Arc::ptr_eq(current, shim)) {
+            *guard = None;
+        }
+    }
+    let empty = guard.is_none();
+    inner.groups.release(&lock_key, guard, empty);
+    inner.remove_bundle(key.0.clone(), key.1.clone()).await;
+}
+
+/// The group that a configuration names.
+///
+/// # Errors
+/// InvalidArgument for what is no configuration.
+fn group(config: &[u8]) -> Result<Option<String>, Error> {
+    #[derive(Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: Option<BTreeMap<String, String>>,
+    }
+    let config: Annotated = serde_json::from_slice(config)
+        .map_err(|error| Error::Invalid { what: "container.Spec", reason: error.to_string() })?;
+    let annotations = config.annotations.unwrap_or_default();
+    Ok(GROUP_ANNOTATIONS
+        .iter()
+        .find_map(|name| annotations.get(*name))
+        .filter(|name| !name.is_empty())
+        .cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_named_by_annotations() {
+        let table = [
+            ("{}", None),
+            (r#"{"annotations":null}"#, None),
+            (r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p"},"process":{"args":["a"]}}"#, Some("p")),
+            (
+                r#"{"annotations":{"io.kubernetes.cri.sandbox-id":"p","io.containerd.runc.v2.group":"g"}}"#,
+                Some("g"),
+            ),
+        ];
+        for (config, expected) in table {
+            assert_eq!(group(config.as_bytes()).unwrap().as_deref(), expected, "{config}");
+        }
+        assert_eq!(group(b"{").unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+
+    #[tokio::test]
+    async fn locks_go_with_their_last_user() {
+        let locks = Locks::<()>::default();
+        let key: Key = ("n".parse().unwrap(), "a".into());
+        let guard = locks.lock(&key).await;
+        assert_eq!(locks.all().len(), 1);
+        locks.release(&key, guard, true);
+        assert!(locks.all().is_empty());
+    }
+}
