@@ -1,7 +1,7 @@
 //! From the wire to our types. What does not fit is the client's mistake.
 
-use gantry_primitives::Timestamp;
-use gantry_proto_containerd::{FieldMask, types};
+use gantry_primitives::{Container, Opaque, Sandbox, Timestamp};
+use gantry_proto_containerd::{Any, FieldMask, containers, types};
 use gantry_types::{Descriptor, Digest, Mount, Namespace, Platform};
 use tonic::Status;
 
@@ -66,6 +66,44 @@ pub(crate) fn time(given: Option<gantry_proto_containerd::Timestamp>) -> Result<
     Timestamp::try_from(time).map(Some).map_err(|_| wrong())
 }
 
+/// A value of a type that is not looked at.
+pub(crate) fn opaque(given: Any) -> Opaque {
+    Opaque { type_url: given.type_url, value: given.value.into() }
+}
+
+/// The record of a container; its times are the store's to say.
+pub(crate) fn container(given: containers::Container) -> Container {
+    let runtime = given.runtime.unwrap_or_default();
+    Container {
+        id: given.id,
+        labels: given.labels,
+        image: given.image,
+        runtime: runtime.name,
+        runtime_options: runtime.options.map(opaque),
+        spec: given.spec.map(opaque),
+        snapshotter: given.snapshotter,
+        snapshot_key: given.snapshot_key,
+        extensions: given.extensions.into_iter().map(|(name, value)| (name, opaque(value))).collect(),
+        sandbox: given.sandbox,
+        created: Timestamp::UNIX_EPOCH,
+        updated: Timestamp::UNIX_EPOCH,
+    }
+}
+
+/// The record of a sandbox; its times are the store's to say.
+pub(crate) fn sandbox(given: types::Sandbox) -> Sandbox {
+    let runtime = given.runtime.unwrap_or_default();
+    Sandbox {
+        labels: given.labels,
+        runtime: runtime.name,
+        runtime_options: runtime.options.map(opaque),
+        spec: given.spec.map(opaque),
+        sandboxer: given.sandboxer,
+        extensions: given.extensions.into_iter().map(|(name, value)| (name, opaque(value))).collect(),
+        ..Sandbox::new(given.sandbox_id)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +118,38 @@ mod tests {
         };
         let ours = descriptor(given.clone()).unwrap();
         assert_eq!(crate::into_proto::descriptor(&ours), given);
+    }
+
+    #[test]
+    fn records_keep_all_that_clients_say() {
+        let any = |name: &str| Any { type_url: format!("host/{name}"), value: vec![0, 255].into() };
+        let text = |text: &str| text.to_owned();
+        let options = Some(any("options"));
+        let container = containers::Container {
+            id: text("c"),
+            labels: [(text("k"), text("v"))].into(),
+            image: text("i"),
+            runtime: Some(containers::container::Runtime { name: text("r"), options: options.clone() }),
+            spec: Some(any("spec")),
+            snapshotter: text("s"),
+            snapshot_key: text("key"),
+            created_at: crate::into_proto::timestamp(Timestamp::UNIX_EPOCH),
+            updated_at: crate::into_proto::timestamp(Timestamp::UNIX_EPOCH),
+            extensions: [(text("e"), any("x"))].into(),
+            sandbox: text("pod"),
+        };
+        assert_eq!(crate::into_proto::container(super::container(container.clone())), container);
+        let sandbox = types::Sandbox {
+            sandbox_id: text("s"),
+            runtime: Some(types::sandbox::Runtime { name: text("r"), options }),
+            spec: None,
+            labels: container.labels.clone(),
+            created_at: container.created_at,
+            updated_at: container.updated_at,
+            extensions: container.extensions.clone(),
+            sandboxer: text("podsandbox"),
+        };
+        assert_eq!(crate::into_proto::sandbox(super::sandbox(sandbox.clone())), sandbox);
     }
 
     #[test]

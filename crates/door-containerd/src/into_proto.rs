@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
-use gantry_primitives::{Content, Image, IngestStatus, Lease};
-use gantry_proto_containerd::{Timestamp, content, images, leases, types};
+use gantry_primitives::{Container, Content, Image, IngestStatus, Lease, Opaque, Sandbox};
+use gantry_proto_containerd::{Any, Timestamp, containers, content, images, leases, types};
 use gantry_types::{Descriptor, Mount, Platform};
 
 use crate::time;
@@ -78,4 +78,43 @@ pub(crate) fn image(given: Image) -> images::Image {
 /// A lease.
 pub(crate) fn lease(given: Lease) -> leases::Lease {
     leases::Lease { id: given.id, created_at: timestamp(given.created), labels: given.labels }
+}
+
+/// A value of a type that is not looked at.
+pub(crate) fn any(given: Opaque) -> Any {
+    Any { type_url: given.type_url, value: given.value.into() }
+}
+
+/// The record of a container.
+pub(crate) fn container(given: Container) -> containers::Container {
+    let runtime =
+        containers::container::Runtime { name: given.runtime, options: given.runtime_options.map(any) };
+    containers::Container {
+        id: given.id,
+        labels: given.labels,
+        image: given.image,
+        runtime: Some(runtime),
+        spec: given.spec.map(any),
+        snapshotter: given.snapshotter,
+        snapshot_key: given.snapshot_key,
+        created_at: timestamp(given.created),
+        updated_at: timestamp(given.updated),
+        extensions: given.extensions.into_iter().map(|(name, value)| (name, any(value))).collect(),
+        sandbox: given.sandbox,
+    }
+}
+
+/// The record of a sandbox.
+pub(crate) fn sandbox(given: Sandbox) -> types::Sandbox {
+    let runtime = types::sandbox::Runtime { name: given.runtime, options: given.runtime_options.map(any) };
+    types::Sandbox {
+        sandbox_id: given.id,
+        runtime: Some(runtime),
+        spec: given.spec.map(any),
+        labels: given.labels,
+        created_at: timestamp(given.created),
+        updated_at: timestamp(given.updated),
+        extensions: given.extensions.into_iter().map(|(name, value)| (name, any(value))).collect(),
+        sandboxer: given.sandboxer,
+    }
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod containers;
 mod content;
 mod diff;
 mod events;
@@ -21,7 +22,9 @@ mod leases;
 mod mounts;
 mod namespaces;
 mod observe;
+mod oversize;
 mod request;
+mod sandboxes;
 mod serve;
 mod snapshots;
 mod status;

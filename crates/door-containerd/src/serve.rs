@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use gantry_primitives::{Access, Store};
+use gantry_proto_containerd::containers::containers_server::ContainersServer;
 use gantry_proto_containerd::content::content_server::ContentServer;
 use gantry_proto_containerd::diff::diff_server::DiffServer;
 use gantry_proto_containerd::events_service::events_server::EventsServer;
@@ -16,6 +17,7 @@ use gantry_proto_containerd::introspection::introspection_server::IntrospectionS
 use gantry_proto_containerd::leases::leases_server::LeasesServer;
 use gantry_proto_containerd::mounts::mounts_server::MountsServer;
 use gantry_proto_containerd::namespaces::namespaces_server::NamespacesServer;
+use gantry_proto_containerd::sandbox::store_server::StoreServer;
 use gantry_proto_containerd::snapshots::snapshots_server::SnapshotsServer;
 use gantry_proto_containerd::streaming::streaming_server::StreamingServer;
 use gantry_proto_containerd::transfer_service::transfer_server::TransferServer;
@@ -25,7 +27,9 @@ use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tonic::service::Routes;
 use tonic::transport::Server;
+use tower::util::MapResponseLayer;
 
+use crate::containers::ContainersService;
 use crate::content::ContentService;
 use crate::diff::DiffService;
 use crate::events::EventsService;
@@ -36,6 +40,8 @@ use crate::leases::LeasesService;
 use crate::mounts::MountsService;
 use crate::namespaces::NamespacesService;
 use crate::observe::{Observe, Observer};
+use crate::oversize;
+use crate::sandboxes::store::StoreService;
 use crate::snapshots::SnapshotsService;
 use crate::streaming::{StreamingService, Streams};
 use crate::transfer::TransferService;
@@ -54,6 +60,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The services' names, for whoever asks for their health.
 const SERVICES: &[&str] = &[
+    "containerd.services.containers.v1.Containers",
     "containerd.services.content.v1.Content",
     "containerd.services.diff.v1.Diff",
     "containerd.services.events.v1.Events",
@@ -62,6 +69,7 @@ const SERVICES: &[&str] = &[
     "containerd.services.leases.v1.Leases",
     "containerd.services.mounts.v1.Mounts",
     "containerd.services.namespaces.v1.Namespaces",
+    "containerd.services.sandbox.v1.Store",
     "containerd.services.snapshots.v1.Snapshots",
     "containerd.services.streaming.v1.Streaming",
     "containerd.services.transfer.v1.Transfer",
@@ -124,6 +132,7 @@ impl Door {
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .layer(Observe(self.observer.clone()))
+            .layer(MapResponseLayer::new(oversize::correct))
             .add_routes(self.routes())
             .serve_with_incoming_shutdown(connections, stopped)
             .await
@@ -159,6 +168,8 @@ impl Door {
             .add_service(limited!(LeasesServer, LeasesService { store: store() }))
             .add_service(limited!(ContentServer, ContentService { store: store() }))
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
+            .add_service(limited!(ContainersServer, ContainersService { store: store() }))
+            .add_service(limited!(StoreServer, StoreService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))
             .add_service(limited!(MountsServer, MountsService { store: store() }))
             .add_service(limited!(DiffServer, DiffService { store: store() }))

@@ -35,6 +35,7 @@ const GC: &str = "io.containerd.gc.v1";
 const GRPC: &str = "io.containerd.grpc.v1";
 const LEASE: &str = "io.containerd.lease.v1";
 const METADATA: &str = "io.containerd.metadata.v1";
+const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const STREAMING: &str = "io.containerd.streaming.v1";
 const TRANSFER: &str = "io.containerd.transfer.v1";
@@ -48,8 +49,10 @@ const FIXED: &[Row] = &[
     (EVENT, "journal", &[METADATA]),
     (GC, "scheduler", &[METADATA]),
     (LEASE, "manager", &[METADATA]),
+    (SANDBOX_STORE, "local", &[METADATA]),
     (STREAMING, "manager", &[]),
     (TRANSFER, "local", &[LEASE, METADATA, DIFFER]),
+    (GRPC, "containers", &[METADATA, EVENT]),
     (GRPC, "content", &[CONTENT, METADATA]),
     (GRPC, "diff", &[DIFFER]),
     (GRPC, "events", &[EVENT]),
@@ -59,6 +62,7 @@ const FIXED: &[Row] = &[
     (GRPC, "leases", &[LEASE]),
     (GRPC, "mounts", &[]),
     (GRPC, "namespaces", &[METADATA]),
+    (GRPC, "sandboxes", &[SANDBOX_STORE]),
     (GRPC, "snapshots", &[SNAPSHOTTER, METADATA]),
     (GRPC, "streaming", &[STREAMING]),
     (GRPC, "transfer", &[TRANSFER, STREAMING]),

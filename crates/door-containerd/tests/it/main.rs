@@ -1,6 +1,7 @@
 //! The door as clients meet it: a real store, a real socket, gRPC's own client.
 #![forbid(unsafe_code)]
 
+mod containers;
 mod content;
 mod events;
 mod harness;
@@ -8,5 +9,6 @@ mod images;
 mod introspection;
 mod leases;
 mod namespaces;
+mod sandboxes;
 mod snapshots;
 mod transfer;

@@ -1,0 +1,3 @@
+//! `containerd.services.sandbox.v1`.
+
+pub(crate) mod store;
