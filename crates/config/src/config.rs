@@ -39,6 +39,8 @@ pub struct Config {
     pub snapshots: Snapshots,
     /// `[gc]`.
     pub gc: Gc,
+    /// `[tasks]`.
+    pub tasks: Tasks,
     /// `[limits.registry]`.
     pub registry_limits: RegistryLimits,
     /// `[limits.content]`.
@@ -49,6 +51,8 @@ pub struct Config {
     pub event_limits: EventLimits,
     /// `[proxy_plugins.<name>]`.
     pub proxy_plugins: BTreeMap<String, ProxyPlugin>,
+    /// `[runtimes.<name>]`.
+    pub runtimes: BTreeMap<String, Runtime>,
 }
 
 section! {
@@ -355,6 +359,34 @@ section! {
     }
 }
 
+section! {
+    /// What runs of containers.
+    Tasks {
+        /// The binary of our shim; if it is not given, containerd-shim-gantry-v2 beside the daemon or in PATH.
+        shim: Option<PathBuf> = None,
+        /// Whether shims log for developers.
+        shim_debug: bool = false,
+        /// Whether a shim and its containers share no processor core with others.
+        core_scheduling: bool = false,
+        /// How often containers that are to be restarted are looked after; one that ends is restarted at once.
+        restart_interval: Duration = Duration::from_secs(10),
+    }
+}
+
+section! {
+    /// A runtime, by the name by which clients ask for it.
+    Runtime {
+        /// The binary of its shim; if it is not given, the one that its name stands for.
+        path: Option<PathBuf> = None,
+        /// The OCI runtime that the shim executes where a container names none; if it is not given, the one that is linked into our shim.
+        binary: String = String::new(),
+        /// Where that keeps its state.
+        root: Option<PathBuf> = None,
+        /// Whether systemd keeps the cgroups.
+        systemd_cgroup: bool = false,
+    }
+}
+
 words! {
     /// What a proxy plugin is.
     ProxyKind: "\"snapshot\"" {
@@ -405,6 +437,7 @@ impl Config {
             (&["content"], &self.content),
             (&["snapshots"], &self.snapshots),
             (&["gc"], &self.gc),
+            (&["tasks"], &self.tasks),
             (&["limits", "registry"], &self.registry_limits),
             (&["limits", "content"], &self.content_limits),
             (&["limits", "layers"], &self.layer_limits),
@@ -429,6 +462,7 @@ impl Config {
             ["content"] => &mut self.content,
             ["snapshots"] => &mut self.snapshots,
             ["gc"] => &mut self.gc,
+            ["tasks"] => &mut self.tasks,
             ["limits", "registry"] => &mut self.registry_limits,
             ["limits", "content"] => &mut self.content_limits,
             ["limits", "layers"] => &mut self.layer_limits,

@@ -2,6 +2,7 @@ use std::fmt::Write as _;
 
 use crate::Config;
 use crate::document::{dotted, quoted, quoted_key};
+use crate::section::Section as _;
 use crate::value::Value;
 
 impl Config {
@@ -31,6 +32,14 @@ impl Config {
                 let _ = writeln!(out, "[{table}.exports]");
                 for (key, value) in &plugin.exports {
                     let _ = writeln!(out, "{} = {}", quoted_key(key), quoted(value));
+                }
+            }
+        }
+        for (name, runtime) in &self.runtimes {
+            let _ = writeln!(out, "\n[{}]", dotted(&["runtimes", name]));
+            for (key, value) in runtime.keys().iter().zip(runtime.values()) {
+                if let Some(value) = value {
+                    let _ = writeln!(out, "{} = {value}", key.name);
                 }
             }
         }

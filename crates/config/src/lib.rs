@@ -27,7 +27,7 @@ mod value;
 pub use config::{
     Config, Content, ContentLimits, Debug, Durability, EventLimits, Gc, Grpc, Images, LayerLimits, Level,
     LogFormat, Metrics, ProxyKind, ProxyPlugin, Pull, Registry, RegistryLimits, RegistryRetry,
-    RegistryTimeouts, SharingPolicy, Snapshots, Store, Tracing, Ttrpc,
+    RegistryTimeouts, Runtime, SharingPolicy, Snapshots, Store, Tasks, Tracing, Ttrpc,
 };
 pub use error::Error;
 pub use load::{Ignored, Loaded};

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::containerd::{Counterpart, counterpart, counterparts, has_counterparts, word};
 use crate::document::{Document, Node, dotted, in_order, nearest};
+use crate::section::Section as _;
 use crate::value::Value;
 use crate::{Config, Error, ProxyKind, ProxyPlugin};
 
@@ -152,6 +153,7 @@ impl<'a> Reader<'a> {
             match path.as_slice() {
                 ["version" | "imports"] => {}
                 ["proxy_plugins"] => self.proxy_plugins(value)?,
+                ["runtimes"] => self.runtimes(value)?,
                 _ => self.entry(path, key.span().start, value)?,
             }
             path.pop();
@@ -249,7 +251,7 @@ impl<'a> Reader<'a> {
                 .filter_map(|(theirs, _)| theirs.get(table.len())),
         );
         if table.is_empty() {
-            known.extend(["imports", "proxy_plugins"]);
+            known.extend(["imports", "proxy_plugins", "runtimes"]);
         }
         known.sort_unstable();
         known.dedup();
@@ -285,6 +287,38 @@ impl<'a> Reader<'a> {
                 Node { document: self.document, value: value.get_ref(), at: name.span().start, key: &key };
             if let Some(plugin) = self.proxy_plugin(&node)? {
                 self.loaded.config.proxy_plugins.insert(name.get_ref().to_string(), plugin);
+            }
+        }
+        Ok(())
+    }
+
+    fn runtimes(&mut self, value: &Spanned<DeValue<'_>>) -> Result<(), Error> {
+        let at = value.span().start;
+        let node = Node { document: self.document, value: value.get_ref(), at, key: "runtimes" };
+        let Some(table) = value.get_ref().as_table() else { return Err(node.wrong("a table")) };
+        for (name, value) in in_order(table) {
+            let key = dotted(&["runtimes", name.get_ref()]);
+            let node =
+                Node { document: self.document, value: value.get_ref(), at: name.span().start, key: &key };
+            let Some(keys) = value.get_ref().as_table() else { return Err(node.wrong("a table")) };
+            let runtime = self.loaded.config.runtimes.entry(name.get_ref().to_string()).or_default();
+            for (name, value) in in_order(keys) {
+                let key = format!("{key}.{}", name.get_ref());
+                let entry = Node {
+                    document: self.document,
+                    value: value.get_ref(),
+                    at: name.span().start,
+                    key: &key,
+                };
+                if !runtime.set(name.get_ref(), &entry)? {
+                    let known: Vec<_> = runtime.keys().iter().map(|key| key.name).collect();
+                    let hint = match nearest(name.get_ref(), known.iter().copied()) {
+                        Some(name) => format!("was {name} meant?"),
+                        None => format!("known there: {}", known.join(", ")),
+                    };
+                    let (path, line) = (self.document.path.into(), entry.line());
+                    return Err(Error::Unknown { path, line, key: key.clone(), hint });
+                }
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::Config;
 use crate::containerd::counterparts;
 use crate::document::dotted;
+use crate::section::Section;
 
 const BEFORE: &str = "\
 # The configuration of gantryd
@@ -58,14 +59,12 @@ impl Config {
             if !path.is_empty() {
                 let _ = writeln!(out, "{}\n", section.about().concat().trim());
             }
-            out.push_str("| key | value | default | |\n|---|---|---|---|\n");
-            for (key, value) in section.keys().iter().zip(section.values()) {
-                let default = value.map_or("none".into(), |value| format!("`{value}`"));
-                let about = key.about.concat();
-                let _ = writeln!(out, "| `{}` | {} | {default} | {} |", key.name, key.allowed, about.trim());
-            }
+            keys(&mut out, section);
         }
         out.push_str(PROXY);
+        let runtime = crate::Runtime::default();
+        let _ = writeln!(out, "\n## `[runtimes.NAME]`\n\n{}\n", runtime.about().concat().trim());
+        keys(&mut out, &runtime);
         out.push_str(COUNTERPARTS);
         for (theirs, (table, key)) in counterparts() {
             let ours = dotted(&[table, &[key][..]].concat());
@@ -73,5 +72,15 @@ impl Config {
         }
         out.push_str("| `proxy_plugins` of the type `snapshot` | `proxy_plugins` |\n");
         out
+    }
+}
+
+/// The table of a section's keys.
+fn keys(out: &mut String, section: &dyn Section) {
+    out.push_str("| key | value | default | |\n|---|---|---|---|\n");
+    for (key, value) in section.keys().iter().zip(section.values()) {
+        let default = value.map_or("none".into(), |value| format!("`{value}`"));
+        let about = key.about.concat();
+        let _ = writeln!(out, "| `{}` | {} | {default} | {} |", key.name, key.allowed, about.trim());
     }
 }
