@@ -1,4 +1,4 @@
-//! What the metadata of a request says: its namespace and its lease.
+//! What the metadata of a request says: its namespace, its lease, where its events begin.
 
 use gantry_primitives::Context;
 use gantry_proto_containerd::header;
@@ -26,6 +26,18 @@ pub(crate) fn namespace(metadata: &MetadataMap) -> Result<Namespace, Status> {
         return Err(status::failed_precondition("namespace is required"));
     };
     name.parse().map_err(|error| status::invalid_argument(format!("namespace: {error}")))
+}
+
+/// The cursor after which the events of a subscription begin.
+///
+/// # Errors
+/// InvalidArgument for what is no number.
+pub(crate) fn since(metadata: &MetadataMap) -> Result<Option<u64>, Status> {
+    let Some(cursor) = text(metadata, header::SINCE)? else { return Ok(None) };
+    let cursor = cursor.parse().map_err(|_| {
+        status::invalid_argument(format!("{}: {cursor:?} is no cursor of an event", header::SINCE))
+    })?;
+    Ok(Some(cursor))
 }
 
 /// The first value of that name; None if it is empty.

@@ -6,5 +6,7 @@ pub const NAMESPACE: &str = "containerd-namespace";
 pub const NAMESPACE_TTRPC: &str = "containerd-namespace-ttrpc";
 /// The lease that is to keep what the request creates.
 pub const LEASE: &str = "containerd-lease";
+/// Ours: the cursor of the last event that a subscriber knows; it gets those after it.
+pub const SINCE: &str = "since";
 /// The longest message in either direction.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;

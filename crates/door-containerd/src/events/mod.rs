@@ -36,7 +36,7 @@ impl Events for EventsService {
     /// The journal gives it the time of its arrival: its order is that of the rows.
     async fn forward(&self, request: Request<ForwardRequest>) -> Result<Response<()>, Status> {
         let envelope = from_proto::required("envelope", request.into_inner().envelope)?;
-        let types::Envelope { timestamp, namespace, topic, event } = envelope;
+        let types::Envelope { timestamp, namespace, topic, event, cursor: _ } = envelope;
         from_proto::required("timestamp", timestamp)?;
         let event = from_proto::required("event", event)?;
         let namespace = from_proto::namespace(&namespace)?;
@@ -46,14 +46,16 @@ impl Events for EventsService {
 
     type SubscribeStream = BoxStream<'static, Result<types::Envelope, Status>>;
 
+    /// With the header `since`, what came after that cursor is sent first.
     async fn subscribe(
         &self,
         request: Request<SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let since = request::since(request.metadata())?;
         let filters = Filters::parse(&request.into_inner().filters)
             .map_err(|error| status::invalid_argument(error.to_string()))?;
         let subscription = Subscription {
-            events: self.store.events(None).await.or_status()?,
+            events: self.store.events(since).await.or_status()?,
             filters,
             serving: self.serving.clone(),
         };
@@ -99,5 +101,6 @@ fn into_wire(envelope: &Envelope) -> types::Envelope {
         namespace: envelope.namespace.to_string(),
         topic: envelope.topic.clone(),
         event: Some(message::any(&envelope.event)),
+        cursor: envelope.cursor,
     }
 }

@@ -36,7 +36,7 @@ async fn create(
     container: Container,
 ) -> Result<Container, tonic::Status> {
     let request = CreateContainerRequest { container: Some(container) };
-    client.create(request).await.map(|answer| answer.into_inner().container.unwrap())
+    client.create(request).await.map(|answer| answer.into_inner().container.expect("a container"))
 }
 
 fn mask(paths: &[&str]) -> Option<FieldMask> {

@@ -7,7 +7,7 @@ use gantry_proto_containerd::types::{Descriptor, Envelope};
 use gantry_proto_containerd::{Any, Timestamp, events};
 use gantry_testkit::{Need, require};
 use gantry_types::Digest;
-use tonic::Streaming;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::harness::{Served, refused};
 
@@ -55,6 +55,65 @@ async fn changes_are_told_to_whom_they_concern() {
     assert_eq!(exit.container_id, "c");
 }
 
+async fn subscribe_since(
+    served: &Served,
+    since: &str,
+    filters: &[&str],
+) -> Result<Streaming<Envelope>, Status> {
+    let filters = filters.iter().map(|&filter| filter.to_owned()).collect();
+    let mut request = Request::new(SubscribeRequest { filters });
+    request.metadata_mut().insert("since", since.parse().expect("text"));
+    EventsClient::new(served.bare()).subscribe(request).await.map(Response::into_inner)
+}
+
+#[tokio::test]
+async fn who_was_away_misses_nothing() {
+    require!(Need::Root);
+    let served = Served::open().await;
+    let mut first = subscribe(&served, &[]).await;
+    publish(&served, "/tasks/exit", "a").await;
+    let seen = first.message().await.unwrap().unwrap();
+    assert_ne!(seen.cursor, 0);
+    drop(first);
+    for id in ["b", "c"] {
+        publish(&served, "/tasks/exit", id).await;
+    }
+    publish(&served, "/tasks/oom", "c").await;
+    let since = seen.cursor.to_string();
+    let mut all = subscribe_since(&served, &since, &[]).await.unwrap();
+    let mut some = subscribe_since(&served, &since, &["topic==/tasks/oom"]).await.unwrap();
+    publish(&served, "/tasks/exit", "d").await;
+    let mut last = seen.cursor;
+    for id in ["b", "c", "c", "d"] {
+        let envelope = all.message().await.unwrap().unwrap();
+        let exit: Option<events::TaskExit> = envelope.event.unwrap().unpack().unwrap();
+        assert_eq!(exit.unwrap().container_id, id);
+        assert!(envelope.cursor > last);
+        last = envelope.cursor;
+    }
+    assert_eq!(some.message().await.unwrap().unwrap().topic, "/tasks/oom");
+    // Where the journal ends there is nothing to send, but to wait for.
+    let mut end = subscribe_since(&served, &last.to_string(), &[]).await.unwrap();
+    publish(&served, "/tasks/exit", "e").await;
+    assert_eq!(end.message().await.unwrap().unwrap().cursor, last + 1);
+}
+
+#[tokio::test]
+async fn cursor_that_is_none_is_refused() {
+    require!(Need::Root);
+    let served = Served::open().await;
+    publish(&served, "/tasks/exit", "a").await;
+    for (since, code) in [
+        ("1000", Code::OutOfRange),
+        ("18446744073709551615", Code::OutOfRange),
+        ("18446744073709551616", Code::InvalidArgument),
+        ("yesterday", Code::InvalidArgument),
+        ("-1", Code::InvalidArgument),
+    ] {
+        assert_eq!(refused(subscribe_since(&served, since, &[]).await), code, "{since}");
+    }
+}
+
 #[tokio::test]
 async fn subscriptions_end_with_the_daemon() {
     require!(Need::Root);
@@ -73,7 +132,7 @@ async fn events_need_a_topic_a_namespace_and_a_time() {
     let publish = PublishRequest { topic: "/tasks/start".into(), event: event.clone() };
     assert_eq!(refused(client.publish(publish).await), Code::FailedPrecondition);
     let timestamp = Some(Timestamp { seconds: 1, nanos: 0 });
-    let good = Envelope { timestamp, namespace: "n".into(), topic: "/tasks/start".into(), event };
+    let good = Envelope { timestamp, namespace: "n".into(), topic: "/tasks/start".into(), event, cursor: 0 };
     client.forward(ForwardRequest { envelope: Some(good.clone()) }).await.unwrap();
     for envelope in [
         Envelope { timestamp: None, ..good.clone() },

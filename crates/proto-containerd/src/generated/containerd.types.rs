@@ -134,6 +134,9 @@ pub struct Envelope {
     pub topic: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]
     pub event: ::core::option::Option<crate::Any>,
+    /// Ours: its place in the journal, for the header `since` of a later subscription.
+    #[prost(uint64, tag = "1000")]
+    pub cursor: u64,
 }
 impl ::prost::Name for Envelope {
     const NAME: &'static str = "Envelope";
