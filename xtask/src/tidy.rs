@@ -50,7 +50,10 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-proto-shim",
         ],
     ),
-    ("gantry-door-containerd", &["gantry-types", "gantry-primitives", "gantry-proto-containerd"]),
+    (
+        "gantry-door-containerd",
+        &["gantry-types", "gantry-primitives", "gantry-proto-containerd", "gantry-proto-shim", "gantry-ttrpc"],
+    ),
     (
         "gantryd",
         &[

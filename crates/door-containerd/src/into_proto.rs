@@ -118,3 +118,13 @@ pub(crate) fn sandbox(given: Sandbox) -> types::Sandbox {
         sandboxer: given.sandboxer,
     }
 }
+
+/// A value of a shim.
+pub(crate) fn shim_any(given: gantry_proto_shim::any::Any) -> Any {
+    Any { type_url: given.type_url, value: given.value.into() }
+}
+
+/// A time of a shim.
+pub(crate) fn shim_time(given: gantry_proto_shim::any::Timestamp) -> Timestamp {
+    Timestamp { seconds: given.seconds, nanos: given.nanos }
+}

@@ -29,6 +29,7 @@ mod serve;
 mod snapshots;
 mod status;
 mod streaming;
+mod tasks;
 mod time;
 mod transfer;
 mod version;

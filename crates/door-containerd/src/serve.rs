@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
+use gantry_primitives::tasks::Tasks;
 use gantry_primitives::{Access, Store};
 use gantry_proto_containerd::containers::containers_server::ContainersServer;
 use gantry_proto_containerd::content::content_server::ContentServer;
@@ -20,6 +21,7 @@ use gantry_proto_containerd::namespaces::namespaces_server::NamespacesServer;
 use gantry_proto_containerd::sandbox::store_server::StoreServer;
 use gantry_proto_containerd::snapshots::snapshots_server::SnapshotsServer;
 use gantry_proto_containerd::streaming::streaming_server::StreamingServer;
+use gantry_proto_containerd::tasks::tasks_server::TasksServer;
 use gantry_proto_containerd::transfer_service::transfer_server::TransferServer;
 use gantry_proto_containerd::version::version_server::VersionServer;
 use gantry_types::Platform;
@@ -44,6 +46,7 @@ use crate::oversize;
 use crate::sandboxes::store::StoreService;
 use crate::snapshots::SnapshotsService;
 use crate::streaming::{StreamingService, Streams};
+use crate::tasks::TasksService;
 use crate::transfer::TransferService;
 use crate::version::VersionService;
 
@@ -72,6 +75,7 @@ const SERVICES: &[&str] = &[
     "containerd.services.sandbox.v1.Store",
     "containerd.services.snapshots.v1.Snapshots",
     "containerd.services.streaming.v1.Streaming",
+    "containerd.services.tasks.v1.Tasks",
     "containerd.services.transfer.v1.Transfer",
     "containerd.services.version.v1.Version",
     "grpc.health.v1.Health",
@@ -97,6 +101,8 @@ impl Default for Limits {
 pub struct Door {
     /// What is served.
     pub store: Store,
+    /// What runs of it.
+    pub tasks: Tasks,
     /// Who serves.
     pub about: Arc<About>,
     /// Is told of every request.
@@ -169,6 +175,7 @@ impl Door {
             .add_service(limited!(ContentServer, ContentService { store: store() }))
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
             .add_service(limited!(ContainersServer, ContainersService { store: store() }))
+            .add_service(limited!(TasksServer, TasksService { tasks: self.tasks.clone() }))
             .add_service(limited!(StoreServer, StoreService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))
             .add_service(limited!(MountsServer, MountsService { store: store() }))

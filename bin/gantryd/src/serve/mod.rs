@@ -16,6 +16,7 @@ mod place;
 mod settings;
 mod socket;
 mod store;
+mod tasks;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -134,11 +135,13 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     let mut signals = Signals::new()?;
     let config = &settings.config;
     let store = store::open(config).await?;
+    let tasks = tasks::open(config, &store, API_VERSION).await?;
     let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
     let (serving, ended) = watch::channel(true);
     let (accesses, access) = watch::channel(store::access(config));
     let door = Door {
         store: store.clone(),
+        tasks: tasks.clone(),
         about: Arc::new(about(&settings, place)?),
         observer: Arc::new(Traced(metrics.clone())),
         serving: ended,
@@ -181,6 +184,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     if !served.is_finished() {
         drain(&mut signals, &mut served).await?;
     }
+    tasks.let_go();
     let store = daemon.store;
     let closed = tokio::task::spawn_blocking(move || store.close()).await.context("the store panicked")?;
     closed.context("the store could not be made durable")?;

@@ -35,6 +35,7 @@ const GC: &str = "io.containerd.gc.v1";
 const GRPC: &str = "io.containerd.grpc.v1";
 const LEASE: &str = "io.containerd.lease.v1";
 const METADATA: &str = "io.containerd.metadata.v1";
+const RUNTIME: &str = "io.containerd.runtime.v2";
 const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const STREAMING: &str = "io.containerd.streaming.v1";
@@ -49,6 +50,7 @@ const FIXED: &[Row] = &[
     (EVENT, "journal", &[METADATA]),
     (GC, "scheduler", &[METADATA]),
     (LEASE, "manager", &[METADATA]),
+    (RUNTIME, "task", &[METADATA, EVENT]),
     (SANDBOX_STORE, "local", &[METADATA]),
     (STREAMING, "manager", &[]),
     (TRANSFER, "local", &[LEASE, METADATA, DIFFER]),
@@ -65,6 +67,7 @@ const FIXED: &[Row] = &[
     (GRPC, "sandboxes", &[SANDBOX_STORE]),
     (GRPC, "snapshots", &[SNAPSHOTTER, METADATA]),
     (GRPC, "streaming", &[STREAMING]),
+    (GRPC, "tasks", &[RUNTIME, METADATA]),
     (GRPC, "transfer", &[TRANSFER, STREAMING]),
     (GRPC, "version", &[]),
 ];

@@ -1,5 +1,6 @@
 //! A door at a socket of its own, and clients of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use futures_util::stream::unfold;
 use gantry_door_containerd::{About, Code, Door, Limits, Observer};
 use gantry_primitives::access::TreeHosts;
 use gantry_primitives::registry::Anonymous;
+use gantry_primitives::tasks::{TaskOptions, Tasks};
 use gantry_primitives::{Access, Options, Schedule, Store};
 use gantry_proto_containerd::content::content_client::ContentClient;
 use gantry_proto_containerd::header;
@@ -64,12 +66,27 @@ impl Served {
         options.collection =
             Schedule { startup_delay: HOUR, delay: HOUR, deletions: u64::MAX, mutations: u64::MAX };
         let opened = tokio::task::spawn_blocking(move || Store::open(options)).await.expect("no panic");
+        let store = opened.expect("a store");
+        let state = directory.path().join("state");
+        let tasks = TaskOptions {
+            root: directory.path().join("root"),
+            events: state.join("events"),
+            grpc: state.join("grpc"),
+            shim: "/nowhere".into(),
+            state,
+            runtimes: BTreeMap::new(),
+            version: String::new(),
+            debug: false,
+            core_scheduling: false,
+        };
+        let (tasks, _) = Tasks::open(store.clone(), tasks).await.expect("tasks");
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).expect("a socket");
         let (serving, receiver) = watch::channel(true);
         let access = Access { hosts: Arc::new(TreeHosts::new(Vec::new())), credentials: Arc::new(Anonymous) };
         let door = Door {
-            store: opened.expect("a store"),
+            store,
+            tasks,
             about: Arc::new(About { uuid: "u".into(), ..About::default() }),
             observer: Arc::new(Nobody),
             serving: receiver,
