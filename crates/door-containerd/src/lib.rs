@@ -1,4 +1,4 @@
-//! containerd's gRPC services over the primitives: a projection, one to one.
+//! containerd's gRPC services over the primitives: a projection, one to one; and the ttrpc service to which shims report.
 //!
 //! `gantryd` gives it a store, a listener and who it is; every service is a module. Wire types are translated in `from_proto.rs`
 //! and `into_proto.rs`, errors in `status.rs`. The services are those of containerd v2.2 ([`VERSION`]); what a request's
@@ -13,6 +13,7 @@ mod containers;
 mod content;
 mod diff;
 mod events;
+mod forward;
 mod from_proto;
 mod health;
 mod images;
@@ -34,6 +35,7 @@ mod time;
 mod transfer;
 mod version;
 
+pub use forward::serve_events;
 pub use http::HeaderMap;
 pub use introspection::{About, Proxy};
 pub use observe::Observer;

@@ -4,6 +4,7 @@
 mod containers;
 mod content;
 mod events;
+mod forward;
 mod harness;
 mod images;
 mod introspection;
