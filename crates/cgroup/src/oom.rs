@@ -91,6 +91,11 @@ impl OomEvents {
         }
     }
 
+    /// How many processes the kernel had killed at the last reading.
+    pub fn kills(&self) -> u64 {
+        self.kills
+    }
+
     /// Reads what happened. Does not block.
     ///
     /// # Errors

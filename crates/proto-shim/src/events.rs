@@ -1,6 +1,7 @@
 //! `containerd.events`: what happened to a container, and under which topic it is published.
 use crate::any::{Named, Timestamp};
 use crate::mount::Mount;
+use crate::own::Cause;
 
 /// A message that is published.
 pub trait Event: Named {
@@ -83,6 +84,8 @@ pub struct TaskExit {
     pub exit_status: u32,
     #[prost(message, optional, tag = "5")]
     pub exited_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "1000")]
+    pub cause: Option<Cause>,
 }
 
 /// The kernel killed a process of a container for want of memory.

@@ -1,4 +1,4 @@
-//! `gantry.shim.v1.Shim`: what our shim serves beyond containerd's services (docs/design/0004-shim.md).
+//! `gantry.shim.v1`: what our shim serves and says beyond containerd's services (docs/design/0004-shim.md).
 use crate::process::Status;
 
 /// The service.
@@ -97,4 +97,37 @@ pub struct ExecReport {
     pub dropped_log_bytes: u64,
 }
 
-named!("gantry.shim.v1": ReportResponse);
+/// Why a process ended: field 1000 of containerd's messages that tell an end.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Cause {
+    /// The signal that ended it; 0 if it ended by itself.
+    #[prost(uint32, tag = "1")]
+    pub signal: u32,
+    /// Whether the signal was asked for over the Task service.
+    #[prost(bool, tag = "2")]
+    pub by_request: bool,
+    /// Whether the kernel killed it for want of memory, or one of its container before it ended with an error.
+    #[prost(bool, tag = "3")]
+    pub out_of_memory: bool,
+    /// The cgroup that had no memory left, as a path from the root of the hierarchy; `/` is the machine.
+    #[prost(string, tag = "4")]
+    pub cgroup: String,
+    /// That one's limit, and what it held; where memory did not run out, those of the container's cgroup. 0 is unknown, or no limit.
+    #[prost(uint64, tag = "5")]
+    pub memory_limit_bytes: u64,
+    #[prost(uint64, tag = "6")]
+    pub memory_peak_bytes: u64,
+    #[prost(uint64, tag = "7")]
+    pub memory_current_bytes: u64,
+    /// The line `some` of its `memory.pressure`: cgroup v2.
+    #[prost(string, tag = "8")]
+    pub pressure: String,
+    /// Why it never ran.
+    #[prost(string, tag = "9")]
+    pub error: String,
+    /// The same in one sentence.
+    #[prost(string, tag = "10")]
+    pub text: String,
+}
+
+named!("gantry.shim.v1": ReportResponse, Cause);

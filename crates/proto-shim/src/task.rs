@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 
 use crate::any::{Any, Timestamp};
 use crate::mount::Mount;
+use crate::own::Cause;
 use crate::process::{ProcessInfo, Status};
 
 pub use crate::any::Empty;
@@ -83,6 +84,8 @@ pub struct DeleteResponse {
     pub exit_status: u32,
     #[prost(message, optional, tag = "3")]
     pub exited_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "1000")]
+    pub cause: Option<Cause>,
 }
 
 /// Registers another process of a container; `Start` runs it.
@@ -155,6 +158,8 @@ pub struct StateResponse {
     pub exited_at: Option<Timestamp>,
     #[prost(string, tag = "11")]
     pub exec_id: String,
+    #[prost(message, optional, tag = "1000")]
+    pub cause: Option<Cause>,
 }
 
 /// Sends a signal to a process, or to all of a container.
@@ -249,6 +254,8 @@ pub struct WaitResponse {
     pub exit_status: u32,
     #[prost(message, optional, tag = "2")]
     pub exited_at: Option<Timestamp>,
+    #[prost(message, optional, tag = "1000")]
+    pub cause: Option<Cause>,
 }
 
 /// Asks for the counters of a container.

@@ -11,6 +11,7 @@ use crate::forward::{Envelope, ForwardRequest};
 use crate::info::RuntimeInfo;
 use crate::metrics_v2;
 use crate::options::{GenericOptions, Options};
+use crate::own::Cause;
 use crate::process::{ProcessInfo, Status};
 use crate::task::{CreateTaskRequest, StateResponse, UpdateTaskRequest};
 
@@ -28,8 +29,13 @@ fn exit_event_is_laid_out_as_containerd_lays_it_out() {
         pid: 300,
         exit_status: 137,
         exited_at: Some(Timestamp { seconds: 1, nanos: 2 }),
+        cause: None,
     };
-    check(&exit, b"\x0a\x01c\x12\x01e\x18\xac\x02\x20\x89\x01\x2a\x04\x08\x01\x10\x02");
+    let bytes = b"\x0a\x01c\x12\x01e\x18\xac\x02\x20\x89\x01\x2a\x04\x08\x01\x10\x02";
+    check(&exit, bytes);
+    let cause = Cause { signal: 9, by_request: true, text: "t".into(), ..Cause::default() };
+    let more = [&bytes[..], b"\xc2\x3e\x07\x08\x09\x10\x01\x52\x01t"].concat();
+    check(&TaskExit { cause: Some(cause), ..exit }, &more);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::any::Empty;
+use gantry_proto_shim::own::Cause;
 use gantry_proto_shim::task::{
     DeleteRequest, DeleteResponse, KillRequest, SERVICE_V2, ShutdownRequest, WaitRequest, WaitResponse,
     method,
@@ -76,8 +77,17 @@ pub fn delete(invocation: &Invocation) -> Result<Vec<u8>, Failure> {
         pid: remains.as_ref().map_or(0, |remains| remains.pid as u32),
         exit_status: exit.map_or(KILLED, |(status, _)| status),
         exited_at: Some(exit.map_or_else(SystemTime::now, |(_, at)| at).into()),
+        cause: remains
+            .as_ref()
+            .and_then(|remains| remains.cause.clone())
+            .or_else(|| exit.is_none().then(lost)),
     };
     Ok(response.encode_to_vec())
+}
+
+/// Why a container ended whose end nobody saw.
+fn lost() -> Cause {
+    Cause { text: "its shim died: supervisor lost".to_owned(), ..Cause::default() }
 }
 
 /// Has the live shim remove the container, where the daemon has lost the way to it: behind its back it would serve the

@@ -6,6 +6,7 @@
 
 mod adoption;
 mod binary;
+mod cause;
 mod checkpoint;
 mod deadlines;
 mod errors;

@@ -13,6 +13,21 @@ use crate::Result;
 /// The longest cause that is kept, in bytes.
 const MAX_CAUSE_BYTES: usize = 64 << 10;
 
+/// [`TaskExit`] with what our own shim adds left out: whatever that is, the exit counts.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Exit {
+    #[prost(string, tag = "1")]
+    container_id: String,
+    #[prost(string, tag = "2")]
+    id: String,
+    #[prost(uint32, tag = "3")]
+    pid: u32,
+    #[prost(uint32, tag = "4")]
+    exit_status: u32,
+    #[prost(message, optional, tag = "5")]
+    exited_at: Option<any::Timestamp>,
+}
+
 /// What our own shim adds to [`TaskExit`].
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct Addition {
@@ -62,7 +77,8 @@ pub(crate) fn read(event: &Any) -> Option<Heard> {
     } else if event.is::<TaskResumed>() {
         heard(event.unpack::<TaskResumed>().ok()?.container_id, first(), News::Resumed)
     } else if event.is::<TaskExit>() {
-        let TaskExit { container_id, id, pid, exit_status, exited_at } = event.unpack().ok()?;
+        let exit = Exit::decode(event.value.as_slice()).ok()?;
+        let Exit { container_id, id, pid, exit_status, exited_at } = exit;
         let news = News::Ended { pid, exit_status, exited: exited_at.and_then(time), cause: cause(event) };
         let exec = exec_of(&container_id, id);
         heard(container_id, exec, news)
@@ -158,7 +174,8 @@ mod tests {
     /// An exit with the bytes of field 1000 after it.
     fn exit(id: &str, more: &[u8]) -> Any {
         let exited_at = Some(any::Timestamp { seconds: 5, nanos: 6 });
-        let exit = TaskExit { container_id: "c".into(), id: id.into(), pid: 7, exit_status: 137, exited_at };
+        let (container_id, id) = ("c".into(), id.into());
+        let exit = TaskExit { container_id, id, pid: 7, exit_status: 137, exited_at, cause: None };
         let mut event = Any::pack(&exit);
         event.value.extend_from_slice(more);
         event

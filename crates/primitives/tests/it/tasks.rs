@@ -27,7 +27,8 @@ async fn task(store: &Store, exec: &str) -> Result<Task, ErrorKind> {
 
 fn exit(id: &str) -> events::TaskExit {
     let exited_at = Some(any::Timestamp { seconds: 9, nanos: 1 });
-    events::TaskExit { container_id: "c".into(), id: id.into(), pid: 7, exit_status: 3, exited_at }
+    let (container_id, id) = ("c".into(), id.into());
+    events::TaskExit { container_id, id, pid: 7, exit_status: 3, exited_at, cause: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -358,11 +358,15 @@ impl Pod {
         let answer = match result {
             Ok(()) => {
                 container.init.status = Status::Running;
+                container.init.refusal = String::new();
                 self.save(id);
                 self.publish(&events::TaskStart { container_id: id.to_owned(), pid });
                 Ok(StartResponse { pid }.encode_to_vec())
             }
-            Err(failure) => Err(failure),
+            Err(failure) => {
+                container.init.refuse(&failure.message);
+                Err(failure)
+            }
         };
         self.answer_to(caller, answer);
         self.settle(id);
@@ -408,8 +412,10 @@ impl Pod {
                 }
                 process.status = Status::Stopped;
                 process.untold = None;
-                process.exit = Some(super::process::Exit { status: 255, at: std::time::SystemTime::now() });
+                process.exit = Some(super::process::Exit::never_ran());
+                process.refuse(&failure.message);
                 let waiters = std::mem::take(&mut process.waiters);
+                self.refused(id, exec_id);
                 self.save(id);
                 self.tell_waiters(id, exec_id, waiters);
                 Err(failure)

@@ -38,6 +38,8 @@ pub(crate) struct Container {
     /// Its root's mounts, until they are told.
     pub(crate) rootfs: Vec<Mount>,
     pub(crate) oom: Option<OomEvents>,
+    /// How many processes of its cgroup the kernel had killed for want of memory when somebody was last told that it was that.
+    pub(crate) oom_kills: u64,
     /// Whether an operation that changes it is at work.
     pub(crate) busy: bool,
     /// Calls that wait for the operation.

@@ -4,7 +4,7 @@
 //! end of what was started. So an end may have to wait, as `untold`.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use gantry_proto_shim::Message;
 use gantry_proto_shim::events;
@@ -38,7 +38,7 @@ impl Pod {
     /// Reaps all children that have ended.
     pub(super) fn reap(&mut self) {
         while let Ok(Some((pid, how))) = process::wait(Wait::AnyEnded) {
-            let exit = Exit { status: how.status() as u32, at: SystemTime::now() };
+            let exit = Exit::of(how);
             match self.owner(pid) {
                 Some((id, exec_id)) => self.process_ended(&id, &exec_id, exit),
                 None if !self.operations.is_empty() => {
@@ -102,7 +102,7 @@ impl Pod {
         let process = self.containers.get(&id).and_then(|container| container.process(&exec_id));
         let Some(pidfd) = process.and_then(|process| process.pidfd.as_ref()) else { return };
         match process::exit_of(pidfd.as_fd()) {
-            Ok(Some(how)) => self.adopted_told(serial, how.status() as u32),
+            Ok(Some(how)) => self.adopted_told(serial, Exit::of(how)),
             // The end of the wait is a hang-up, which is always told.
             Ok(None) if !self.unreaped.iter().any(|(number, _)| *number == serial) => {
                 let quiet = self.epoll.modify(pidfd, Source::Adopted(serial), EventFlags::empty());
@@ -119,10 +119,10 @@ impl Pod {
     /// The status of an adopted process cannot be known.
     pub(super) fn adopted_lost(&mut self, serial: u32) {
         self.log.warn("the status of a process is unknown: supervisor lost");
-        self.adopted_told(serial, LOST_STATUS);
+        self.adopted_told(serial, Exit::lost());
     }
 
-    fn adopted_told(&mut self, serial: u32, status: u32) {
+    fn adopted_told(&mut self, serial: u32, exit: Exit) {
         self.unreaped.retain(|(number, _)| *number != serial);
         let Some((id, exec_id)) = self.find(serial) else { return };
         if let Ok(process) = self.process_mut(&id, &exec_id)
@@ -130,7 +130,7 @@ impl Pod {
         {
             self.epoll.remove(&pidfd);
         }
-        self.process_ended(&id, &exec_id, Exit { status, at: SystemTime::now() });
+        self.process_ended(&id, &exec_id, exit);
     }
 
     pub(super) fn process_ended(&mut self, id: &str, exec_id: &str, exit: Exit) {
@@ -176,8 +176,11 @@ impl Pod {
     fn tell(&mut self, id: &str, exec_id: &str) {
         let Ok(process) = self.process_mut(id, exec_id) else { return };
         let Some(exit) = process.untold.take() else { return };
+        let cause = Box::new(self.cause_of(id, exec_id, exit));
+        let Ok(process) = self.process_mut(id, exec_id) else { return };
         process.exit = Some(exit);
         process.status = Status::Stopped;
+        process.cause = Some(cause);
         process.pidfd = None;
         process.console = None;
         process.close_input();
@@ -188,6 +191,7 @@ impl Pod {
             pid: process.pid as u32,
             exit_status: exit.status,
             exited_at: Some(exit.at.into()),
+            cause: process.told_cause(),
         };
         let streamed = process.streamed;
         if exec_id.is_empty()
@@ -205,18 +209,17 @@ impl Pod {
 
     /// Answers those who wait for a process that has ended.
     pub(super) fn tell_waiters(&mut self, id: &str, exec_id: &str, waiters: Vec<Caller>) {
-        let exit = self.container(id).ok().and_then(|it| it.process(exec_id)).and_then(|it| it.exit);
-        let Some(exit) = exit else { return };
-        let answer =
-            WaitResponse { exit_status: exit.status, exited_at: Some(exit.at.into()) }.encode_to_vec();
+        let process = self.container(id).ok().and_then(|it| it.process(exec_id));
+        let Some((process, exit)) = process.and_then(|process| Some((process, process.exit?))) else {
+            return;
+        };
+        let (exit_status, exited_at) = (exit.status, Some(exit.at.into()));
+        let answer = WaitResponse { exit_status, exited_at, cause: process.told_cause() }.encode_to_vec();
         for caller in waiters {
             self.answer(caller, Ok(answer.clone()));
         }
     }
 }
-
-/// The status of a process whose end nobody saw.
-pub(super) const LOST_STATUS: u32 = 255;
 
 /// Whether the process of a pidfd has ended.
 pub(super) fn has_ended(pidfd: impl AsFd) -> bool {

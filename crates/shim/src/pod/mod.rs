@@ -9,6 +9,7 @@
 //! Nothing here waits for a disk, an RCU grace period, D-Bus or a child; what might is done by a worker
 //! ([`crate::worker`]). Changes are written to the pod's directory before they are answered.
 
+mod cause;
 mod complete;
 mod connection;
 mod container;

@@ -5,6 +5,7 @@ use gantry_proto_shim::events;
 
 use super::Pod;
 use super::epoll::{EventFlags, Source};
+use super::process::Status;
 
 impl Pod {
     /// Begins to watch a container that runs.
@@ -15,7 +16,13 @@ impl Pod {
         let Ok(events) = Cgroup::from_record(record, Features::default()).oom_events() else { return };
         let flags = EventFlags::from_bits_retain(events.interest().bits().into());
         match self.epoll.add(&events, Source::Oom(container.init.serial), flags) {
-            Ok(()) => container.oom = Some(events),
+            Ok(()) => {
+                if container.init.status == Status::Created {
+                    // What was killed in it before is nobody's of ours.
+                    container.oom_kills = events.kills();
+                }
+                container.oom = Some(events);
+            }
             Err(failure) => self.log.warn(&format!("memory events of {id}: {failure}")),
         }
     }

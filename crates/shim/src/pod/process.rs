@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use gantry_proto_shim::process::Status as WireStatus;
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
 use super::connection::Caller;
 use crate::stdio::{Role, Stdio};
 
@@ -44,6 +45,36 @@ pub(crate) struct Exit {
     /// The code, or 128 and the signal's number.
     pub(crate) status: u32,
     pub(crate) at: SystemTime,
+    /// The signal that ended it; 0 for none, or an unknown one.
+    #[serde(default)]
+    pub(crate) signal: u32,
+    /// Whether nobody saw it, and the kernel does not tell.
+    #[serde(default)]
+    pub(crate) lost: bool,
+}
+
+/// The status of a process whose end nobody saw, or that never ran.
+const UNKNOWN_STATUS: u32 = 255;
+
+impl Exit {
+    /// The end of now, as the kernel tells it.
+    pub(crate) fn of(how: gantry_sys::process::Exit) -> Self {
+        let signal = match how {
+            gantry_sys::process::Exit::Signal(signal) => signal as u32,
+            gantry_sys::process::Exit::Code(_) => 0,
+        };
+        Exit { status: how.status() as u32, at: SystemTime::now(), signal, lost: false }
+    }
+
+    /// The end of a process that nobody saw.
+    pub(crate) fn lost() -> Self {
+        Exit { lost: true, ..Self::never_ran() }
+    }
+
+    /// The end of a process that never ran its program.
+    pub(crate) fn never_ran() -> Self {
+        Exit { status: UNKNOWN_STATUS, at: SystemTime::now(), signal: 0, lost: false }
+    }
 }
 
 /// A process.
@@ -60,6 +91,12 @@ pub(crate) struct Process {
     pub(crate) exit: Option<Exit>,
     /// Its end, while something else has to be told first.
     pub(crate) untold: Option<Exit>,
+    /// Why it ended, once that was told.
+    pub(crate) cause: Option<Box<Cause>>,
+    /// The signals that calls had it sent, a bit each.
+    pub(crate) requested: u64,
+    /// Why it could not be started; empty if it was.
+    pub(crate) refusal: String,
     pub(crate) stdio: Stdio,
     /// Its terminal's master.
     pub(crate) console: Option<OwnedFd>,
@@ -89,6 +126,9 @@ impl Process {
             status: Status::Creating,
             exit: None,
             untold: None,
+            cause: None,
+            requested: 0,
+            refusal: String::new(),
             stdio,
             console: None,
             held: Vec::new(),

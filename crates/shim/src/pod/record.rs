@@ -14,9 +14,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use super::Pod;
+use super::cause::Cause;
 use super::container::{Container, Exec};
 use super::epoll::{EventFlags, Source};
-use super::exit::LOST_STATUS;
 use super::process::{Exit, Process, Status};
 use crate::failure::Failure;
 use crate::options::RuntimeOptions;
@@ -44,6 +44,8 @@ struct ContainerRecord {
     root_on_host: bool,
     own_pids: bool,
     poststart: bool,
+    #[serde(default)]
+    oom_kills: u64,
     init: ProcessRecord,
     execs: BTreeMap<String, ProcessRecord>,
 }
@@ -56,6 +58,8 @@ struct ProcessRecord {
     pidfd_inode: u64,
     status: Status,
     exit: Option<Exit>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<Box<Cause>>,
     stdio: Stdio,
     logger: Option<i32>,
     streamed: bool,
@@ -73,6 +77,7 @@ impl ProcessRecord {
             pidfd_inode: process.pidfd.as_ref().map_or(0, inode),
             status: process.status,
             exit: process.exit,
+            cause: process.cause.clone(),
             stdio: process.stdio.clone(),
             logger: process.logger,
             streamed: process.streamed,
@@ -117,6 +122,7 @@ impl Pod {
             root_on_host: container.root_on_host,
             own_pids: container.own_pids,
             poststart: container.poststart,
+            oom_kills: container.oom_kills,
             init: ProcessRecord::of(&container.init, &[]),
             execs: execs
                 .map(|(id, exec)| (id.clone(), ProcessRecord::of(&exec.process, &exec.spec)))
@@ -158,7 +164,7 @@ impl Pod {
             }
         }
         for (id, exec_id) in ended {
-            let exit = Exit { status: LOST_STATUS, at: SystemTime::now() };
+            let exit = Exit::lost();
             self.log.warn(&format!("the end of {id} {exec_id} was missed: supervisor lost"));
             self.process_ended(&id, &exec_id, exit);
         }
@@ -219,6 +225,7 @@ impl Pod {
             restore: None,
             rootfs: Vec::new(),
             oom: None,
+            oom_kills: record.oom_kills,
             busy: false,
             queue: Default::default(),
             swept: false,
@@ -235,6 +242,7 @@ impl Pod {
         process.start_time = record.start_time;
         process.status = record.status;
         process.exit = record.exit;
+        process.cause.clone_from(&record.cause);
         process.logger = record.logger;
         process.streamed = record.streamed;
         if record.exit.is_some() || record.pid == 0 {
@@ -366,6 +374,8 @@ pub(crate) struct Remains {
     pub(crate) pid: i32,
     /// How its first process ended, if that was seen.
     pub(crate) exit: Option<(u32, SystemTime)>,
+    /// Why it ended, as clients are told.
+    pub(crate) cause: Option<gantry_proto_shim::own::Cause>,
     /// Its processes whose streams are served, by their exec ids; the first one's is empty.
     pub(crate) streamed: Vec<String>,
     path: PathBuf,
@@ -377,11 +387,12 @@ impl Remains {
         let path = path_of(directory, id);
         let record = read_record(&path).ok()?;
         let exit = record.init.exit.map(|exit| (exit.status, exit.at));
+        let cause = record.init.cause.as_deref().map(Into::into);
         let init = [(String::new(), record.init.streamed)];
         let execs = record.execs.into_iter().map(|(exec_id, exec)| (exec_id, exec.streamed));
         let streamed =
             execs.chain(init).filter(|(_, streamed)| *streamed).map(|(exec_id, _)| exec_id).collect();
-        Some(Remains { options: record.options, pid: record.init.pid, exit, streamed, path })
+        Some(Remains { options: record.options, pid: record.init.pid, exit, cause, streamed, path })
     }
 
     /// Removes it.

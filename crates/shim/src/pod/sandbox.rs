@@ -19,7 +19,6 @@ use super::complete::Then;
 use super::connection::Caller;
 use super::dispatch::{Reply, decode};
 use super::epoll::{EventFlags, Source};
-use super::exit::LOST_STATUS;
 use super::process::Exit;
 use crate::failure::Failure;
 use crate::options::RuntimeOptions;
@@ -229,7 +228,7 @@ impl Pod {
         }
         self.sandbox.0 = Some(Box::new(pause));
         if lost {
-            self.sandbox_reaped(record.pid, Exit { status: LOST_STATUS, at: SystemTime::now() });
+            self.sandbox_reaped(record.pid, Exit::lost());
         }
     }
 
@@ -238,8 +237,7 @@ impl Pod {
         let Some(pause) = self.sandbox.0.as_deref() else { return };
         let known =
             pause.pidfd.as_ref().and_then(|it| gantry_sys::process::exit_of(it.as_fd()).ok().flatten());
-        let status = known.map_or(LOST_STATUS, |how| how.status() as u32);
-        self.sandbox_reaped(pause.pid, Exit { status, at: SystemTime::now() });
+        self.sandbox_reaped(pause.pid, known.map_or_else(Exit::lost, Exit::of));
     }
 
     fn start_sandbox(&mut self, caller: Caller, id: &str) -> Result<Reply, Failure> {

@@ -109,6 +109,7 @@ impl Pod {
             restore: None,
             rootfs: request.rootfs,
             oom: None,
+            oom_kills: 0,
             busy: true,
             queue: Default::default(),
             swept: false,
@@ -289,6 +290,8 @@ impl Pod {
             _ => return Err(Failure::precondition("cannot delete a running container")),
         }
         let subject = container.subject();
+        // One that was never started is killed for it.
+        self.container_mut(id)?.init.note_signal(SIGKILL);
         self.begin(id, Some(caller), Then::Deleted, move || work::delete(&subject))
     }
 
@@ -308,6 +311,7 @@ impl Pod {
             exit_status: process.exit.map_or(0, |exit| exit.status),
             exited_at: stamp(process),
             exec_id: request.exec_id.clone(),
+            cause: process.told_cause(),
         })
     }
 
@@ -359,13 +363,15 @@ impl Pod {
         let wide = init && (request.all || request.signal == SIGKILL && !container.own_pids)
             || request.signal == SIGKILL && container.init.status == Status::Paused;
         let linked = container.options.binary_name.is_empty();
-        if wide || init && !linked {
-            let subject = container.subject();
+        let (wide, subject) = (wide || init && !linked, container.subject());
+        self.note_signal(request);
+        if wide {
             let scope = if request.all { Scope::All } else { Scope::Process };
             return self.begin(&request.id, Some(caller), Then::Signalled, move || {
                 work::kill(&subject, signal, scope)
             });
         }
+        let process = self.process(&request.id, &request.exec_id)?;
         let sent = match &process.pidfd {
             Some(pidfd) => gantry_sys::process::pidfd_kill(pidfd.as_fd(), signal),
             None => gantry_sys::process::kill(process.pid, signal),
@@ -374,6 +380,17 @@ impl Pod {
             Ok(()) => Reply::empty(),
             Err(gantry_sys::Errno::SRCH) => Err(finished()),
             Err(errno) => Err(Failure::call("kill")(errno)),
+        }
+    }
+
+    /// Remembers that a signal was asked for, before anybody can end by it.
+    fn note_signal(&mut self, request: &KillRequest) {
+        let Ok(container) = self.container_mut(&request.id) else { return };
+        if request.all {
+            container.execs.values_mut().for_each(|exec| exec.process.note_signal(request.signal));
+            container.init.note_signal(request.signal);
+        } else if let Some(process) = container.process_mut(&request.exec_id) {
+            process.note_signal(request.signal);
         }
     }
 
@@ -445,10 +462,8 @@ impl Pod {
     pub(super) fn wait(&mut self, caller: Caller, request: &WaitRequest) -> Result<Reply, Failure> {
         let process = self.process_mut(&request.id, &request.exec_id)?;
         if let Some(exit) = process.exit {
-            return Reply::message(&WaitResponse {
-                exit_status: exit.status,
-                exited_at: Some(exit.at.into()),
-            });
+            let (exit_status, exited_at) = (exit.status, Some(exit.at.into()));
+            return Reply::message(&WaitResponse { exit_status, exited_at, cause: process.told_cause() });
         }
         if process.waiters.len() >= MAX_WAITERS {
             let text = format!("more than {MAX_WAITERS} calls wait for one process");
@@ -475,5 +490,6 @@ pub(super) fn deletion(process: &Process) -> DeleteResponse {
         pid: process.pid as u32,
         exit_status: process.exit.map_or(0, |exit| exit.status),
         exited_at: stamp(process),
+        cause: process.told_cause(),
     }
 }

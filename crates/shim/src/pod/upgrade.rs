@@ -70,6 +70,8 @@ struct HandedProcess {
     held: Vec<(Role, i32)>,
     streams: Vec<(Role, i32)>,
     waiters: Vec<Caller>,
+    #[serde(default)]
+    requested: u64,
 }
 
 impl Pod {
@@ -117,6 +119,7 @@ impl Pod {
                 held: raw(&process.held),
                 streams: raw(&process.streams),
                 waiters: process.waiters.clone(),
+                requested: process.requested,
             })
         });
         Ok(Handover {
@@ -154,6 +157,7 @@ impl Pod {
             if let Some(process) = container.and_then(|it| it.process_mut(&handed.exec_id)) {
                 (process.console, process.held, process.streams) = (console, held, streams);
                 process.waiters = handed.waiters;
+                process.requested = handed.requested;
             }
         }
         for client in handover.clients {
