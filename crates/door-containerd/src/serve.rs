@@ -18,6 +18,7 @@ use gantry_proto_containerd::introspection::introspection_server::IntrospectionS
 use gantry_proto_containerd::leases::leases_server::LeasesServer;
 use gantry_proto_containerd::mounts::mounts_server::MountsServer;
 use gantry_proto_containerd::namespaces::namespaces_server::NamespacesServer;
+use gantry_proto_containerd::sandbox::controller_server::ControllerServer;
 use gantry_proto_containerd::sandbox::store_server::StoreServer;
 use gantry_proto_containerd::snapshots::snapshots_server::SnapshotsServer;
 use gantry_proto_containerd::streaming::streaming_server::StreamingServer;
@@ -43,6 +44,7 @@ use crate::mounts::MountsService;
 use crate::namespaces::NamespacesService;
 use crate::observe::{Observe, Observer};
 use crate::oversize;
+use crate::sandboxes::controller::ControllerService;
 use crate::sandboxes::store::StoreService;
 use crate::snapshots::SnapshotsService;
 use crate::streaming::{StreamingService, Streams};
@@ -72,6 +74,7 @@ const SERVICES: &[&str] = &[
     "containerd.services.leases.v1.Leases",
     "containerd.services.mounts.v1.Mounts",
     "containerd.services.namespaces.v1.Namespaces",
+    "containerd.services.sandbox.v1.Controller",
     "containerd.services.sandbox.v1.Store",
     "containerd.services.snapshots.v1.Snapshots",
     "containerd.services.streaming.v1.Streaming",
@@ -176,6 +179,10 @@ impl Door {
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
             .add_service(limited!(ContainersServer, ContainersService { store: store() }))
             .add_service(limited!(TasksServer, TasksService { tasks: self.tasks.clone() }))
+            .add_service(limited!(
+                ControllerServer,
+                ControllerService { store: store(), tasks: self.tasks.clone() }
+            ))
             .add_service(limited!(StoreServer, StoreService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))
             .add_service(limited!(MountsServer, MountsService { store: store() }))

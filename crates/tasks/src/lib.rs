@@ -20,6 +20,7 @@ mod client;
 mod error;
 mod launch;
 mod recover;
+mod sandbox;
 mod shim;
 mod tasks;
 
@@ -30,6 +31,7 @@ pub use binary::{DEFAULT_RUNTIME, Runtime};
 pub use error::{Error, Refusal};
 pub use gantry_proto_shim as proto;
 pub use recover::Recovered;
+pub use sandbox::SandboxRequest;
 pub use shim::Lost;
 pub use tasks::{CreateRequest, Key, Tasks};
 

@@ -80,11 +80,18 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
             shim.ask(&bundle.id, method::CONNECT, &request, Some(CONNECT_TIMEOUT)).await;
         let sandbox = bundle.is_sandbox;
         match answer {
+            Ok(_) if sandbox => {
+                shim.enter(&bundle.id, 0);
+                inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
+            }
             Ok(answer) => {
                 inner.insert((bundle.namespace, bundle.id), &shim, answer.task_pid);
                 recovered.tasks += 1;
             }
-            Err(_) if sandbox => shim.enter(&bundle.id, 0),
+            Err(_) if sandbox => {
+                shim.enter(&bundle.id, 0);
+                inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
+            }
             // It was deleted, and its bundle was not.
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 inner.remove_bundle(bundle.namespace, bundle.id).await;

@@ -327,6 +327,20 @@ impl Shim {
         client.close();
     }
 
+    /// From now on its end is no accident.
+    pub(crate) fn expect_end(&self) {
+        self.ending.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits until an end that was asked for has come; not for ever.
+    pub(crate) async fn await_end(&self, id: &str) {
+        let Ok(client) = self.client(id).await else { return };
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, client.ended()).await.is_err() {
+            tracing::warn!(container = id, "the shim does not end");
+        }
+        client.close();
+    }
+
     /// Ends the connection: the shim goes on without us.
     pub(crate) fn let_go(&self) {
         self.ending.store(true, Ordering::SeqCst);
@@ -496,6 +510,10 @@ async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
             },
         )
         .await;
+        if inner.sandboxes().remove(&key).is_some() {
+            // Who waits for it hears that the shim is gone.
+            continue;
+        }
         let lost = lost_task(&shim.namespace, &id, pid, ended, "its shim died");
         shim.members().lost.insert(id, lost.clone());
         inner.forget(&key);

@@ -73,8 +73,10 @@ pub(crate) struct Inner {
     pub(crate) place: Place,
     pub(crate) launcher: Arc<Launcher>,
     tasks: Mutex<BTreeMap<Key, Arc<Shim>>>,
+    /// Sandboxes that shims keep.
+    sandboxes: Mutex<BTreeMap<Key, Arc<Shim>>>,
     /// Our shims by namespace and group, each behind the lock of who starts or ends it.
-    groups: Locks<Option<Arc<Shim>>>,
+    pub(crate) groups: Locks<Option<Arc<Shim>>>,
     /// Who changes a task holds its lock.
     locks: Locks<()>,
     lost: mpsc::UnboundedSender<Lost>,
@@ -82,7 +84,7 @@ pub(crate) struct Inner {
 
 /// A lock for each name that somebody uses.
 #[derive(Debug)]
-struct Locks<T> {
+pub(crate) struct Locks<T> {
     all: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<T>>>>,
 }
 
@@ -97,13 +99,13 @@ impl<T: Default> Locks<T> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn lock(&self, key: &Key) -> OwnedMutexGuard<T> {
+    pub(crate) async fn lock(&self, key: &Key) -> OwnedMutexGuard<T> {
         let lock = Arc::clone(self.all().entry(key.clone()).or_default());
         lock.lock_owned().await
     }
 
     /// Forgets a lock that nobody else waits for. `empty` says whether what it holds may go.
-    fn release(&self, key: &Key, guard: OwnedMutexGuard<T>, empty: bool) {
+    pub(crate) fn release(&self, key: &Key, guard: OwnedMutexGuard<T>, empty: bool) {
         let mut all = self.all();
         drop(guard);
         if empty && all.get(key).is_some_and(|lock| Arc::strong_count(lock) == 1) {
@@ -115,6 +117,10 @@ impl<T: Default> Locks<T> {
 impl Inner {
     fn tasks(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Shim>>> {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sandboxes(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Shim>>> {
+        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Removes a task from the list.
@@ -177,6 +183,7 @@ impl Tasks {
             place,
             launcher,
             tasks: Mutex::default(),
+            sandboxes: Mutex::default(),
             groups: Locks::default(),
             locks: Locks::default(),
             lost,
@@ -200,7 +207,7 @@ impl Tasks {
     }
 
     /// Runs `operation` to its end, whoever waits for it.
-    async fn owned<T: Send + 'static>(
+    pub(crate) async fn owned<T: Send + 'static>(
         &self,
         operation: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
@@ -364,7 +371,8 @@ impl Tasks {
 
     /// Leaves all shims to themselves: they go on.
     pub fn let_go(&self) {
-        let shims: Vec<_> = std::mem::take(&mut *self.inner.tasks()).into_values().collect();
+        let mut shims: Vec<_> = std::mem::take(&mut *self.inner.tasks()).into_values().collect();
+        shims.extend(std::mem::take(&mut *self.inner.sandboxes()).into_values());
         shims.iter().for_each(|shim| shim.let_go());
     }
 }
@@ -488,7 +496,7 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
 }
 
 /// Starts a shim, and watches it.
-async fn start(
+pub(crate) async fn start(
     inner: &Arc<Inner>,
     program: &crate::binary::Program,
     owned: Owned,

@@ -36,6 +36,7 @@ const GRPC: &str = "io.containerd.grpc.v1";
 const LEASE: &str = "io.containerd.lease.v1";
 const METADATA: &str = "io.containerd.metadata.v1";
 const RUNTIME: &str = "io.containerd.runtime.v2";
+const SANDBOX_CONTROLLER: &str = "io.containerd.sandbox.controller.v1";
 const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const STREAMING: &str = "io.containerd.streaming.v1";
@@ -52,6 +53,7 @@ const FIXED: &[Row] = &[
     (LEASE, "manager", &[METADATA]),
     (RUNTIME, "task", &[METADATA, EVENT]),
     (SANDBOX_STORE, "local", &[METADATA]),
+    (SANDBOX_CONTROLLER, "shim", &[RUNTIME, EVENT]),
     (STREAMING, "manager", &[]),
     (TRANSFER, "local", &[LEASE, METADATA, DIFFER]),
     (GRPC, "containers", &[METADATA, EVENT]),
@@ -64,6 +66,7 @@ const FIXED: &[Row] = &[
     (GRPC, "leases", &[LEASE]),
     (GRPC, "mounts", &[]),
     (GRPC, "namespaces", &[METADATA]),
+    (GRPC, "sandbox-controllers", &[SANDBOX_CONTROLLER]),
     (GRPC, "sandboxes", &[SANDBOX_STORE]),
     (GRPC, "snapshots", &[SNAPSHOTTER, METADATA]),
     (GRPC, "streaming", &[STREAMING]),

@@ -7,6 +7,7 @@ mod forward;
 mod heard;
 mod lost;
 mod metrics;
+mod sandboxes;
 
 use gantry_metadata::{Container, Opaque, containers};
 use gantry_proto_shim::any::Any;
@@ -24,6 +25,7 @@ use crate::{Context, Result, Store};
 pub use forward::{EventSource, ShimEvent};
 pub use gantry_tasks::{DEFAULT_RUNTIME, Options as TaskOptions, Recovered, Runtime};
 pub use metrics::Metric;
+pub use sandboxes::{SandboxCreation, SandboxStarted};
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use heard::fuzz;
