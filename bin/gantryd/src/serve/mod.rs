@@ -21,13 +21,16 @@ mod traces;
 
 use std::collections::BTreeMap;
 use std::future::pending;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use gantry_door_containerd::{About, Door, Limits, Proxy};
+use futures_util::Stream;
+use gantry_config::Config;
+use gantry_door_containerd::{About, Door, Limits, Proxy, serve_events};
 use gantry_primitives::{Access, Store};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,7 +40,7 @@ use self::manager::Manager;
 use self::metrics::Metrics;
 use self::place::Place;
 use self::settings::Settings;
-use self::socket::Socket;
+use self::socket::{Remove, Socket};
 use self::traces::{Traced, Traces};
 use crate::command::Options;
 
@@ -94,8 +97,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tracing::warn!(error = format!("{error:#}"), "no traces are sent");
     }
     let place = Place::take(&config.store.root, settings.state())?;
-    let grpc = &config.grpc;
-    let socket = Socket::open(&grpc.address, grpc.uid, grpc.gid, &mut socket::given())?;
+    let sockets = Sockets::open(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -108,7 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(traces) = &traces {
         traces.run_on(runtime.handle());
     }
-    let result = runtime.block_on(serve(options, settings, log, &place, socket));
+    let result = runtime.block_on(serve(options, settings, log, &place, sockets));
     if let (Some(traces), Ok(())) = (traces, &result) {
         traces.end();
     }
@@ -130,14 +132,48 @@ fn report(settings: &Settings) {
     }
 }
 
-async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, socket: Socket) -> Result<()> {
+/// Where the daemon listens.
+struct Sockets {
+    /// Clients.
+    grpc: Socket,
+    /// Shims that have events.
+    events: Socket,
+}
+
+impl Sockets {
+    fn open(config: &Config) -> Result<Self> {
+        let mut given = socket::given();
+        let (grpc, ttrpc) = (&config.grpc, &config.ttrpc);
+        Ok(Self {
+            grpc: Socket::open(&grpc.address, grpc.uid, grpc.gid, &mut given)?,
+            events: Socket::open(&config.ttrpc_address(), ttrpc.uid, ttrpc.gid, &mut given)?,
+        })
+    }
+}
+
+/// The connections of a socket, whose file goes with the second.
+fn listen(socket: Socket) -> Result<(impl Stream<Item = io::Result<UnixStream>> + Send, Remove)> {
+    let (listener, peers, remove) = socket.into_parts();
+    Ok((incoming::incoming(Arc::new(UnixListener::from_std(listener)?), peers), remove))
+}
+
+async fn serve(
+    options: &Options,
+    settings: Settings,
+    log: Log,
+    place: &Place,
+    sockets: Sockets,
+) -> Result<()> {
     let manager = Manager::from_environment();
     let mut signals = Signals::new()?;
     let config = &settings.config;
     let store = store::open(config).await?;
+    let (serving, ended) = watch::channel(true);
+    // Before shims are asked for: they have things to say.
+    let (connections, _remove_events) = listen(sockets.events)?;
+    let mut events = tokio::spawn(serve_events(store.clone(), connections, ended.clone()));
     let tasks = tasks::open(config, &store, API_VERSION).await?;
     let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
-    let (serving, ended) = watch::channel(true);
     let (accesses, access) = watch::channel(store::access(config));
     let door = Door {
         store: store.clone(),
@@ -152,8 +188,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
             send_bytes: store::bytes(config.grpc.max_send_message_size),
         },
     };
-    let (listener, peers, _remove) = socket.into_parts();
-    let connections = incoming::incoming(Arc::new(UnixListener::from_std(listener)?), peers);
+    let (connections, _remove) = listen(sockets.grpc)?;
     let mut served = tokio::spawn(async move { door.serve(connections).await });
     let trimming = tokio::spawn(idle::trim(metrics.activity.clone()));
     let address = config.metrics.address;
@@ -173,6 +208,7 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
                 Heard::Reload => daemon.reload(),
             },
             result = &mut served => break result.context("the server panicked")?.context("the server failed"),
+            result = &mut events => break result.context("the receiver of events panicked"),
             result = &mut figures => break result.context("the metrics panicked")?,
         }
     };
@@ -183,6 +219,9 @@ async fn serve(options: &Options, settings: Settings, log: Log, place: &Place, s
     let _ = serving.send(false);
     if !served.is_finished() {
         drain(&mut signals, &mut served).await?;
+    }
+    if !events.is_finished() {
+        drain(&mut signals, &mut events).await?;
     }
     tasks.let_go();
     let store = daemon.store;

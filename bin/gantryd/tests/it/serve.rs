@@ -9,7 +9,13 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use gantry_proto_shim::any::{Empty, Timestamp};
+use gantry_proto_shim::events::TaskStart;
+use gantry_proto_shim::forward::{Envelope, FORWARD, ForwardRequest, SERVICE};
 use gantry_testkit::{Invocation, Need, require, until};
+use gantry_ttrpc::Client;
+use gantry_ttrpc::client::Options;
+use gantry_ttrpc::message::KeyValue;
 use rustix::process::{Pid, Signal, kill_process};
 
 const DAEMON: &str = env!("CARGO_BIN_EXE_gantryd");
@@ -107,7 +113,7 @@ fn the_daemon_says_when_it_serves_reloads_and_ends() {
     let place = Place::new("");
     let daemon = place.start();
     let mode = |name: &str| place.path(name).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode("s"), mode("root"), mode("state")), (0o660, 0o700, 0o711));
+    assert_eq!((mode("s"), mode("s.ttrpc"), mode("root"), mode("state")), (0o660, 0o660, 0o700, 0o711));
     place.configure("[debug]\nlevel = \"debug\"\n");
     daemon.signal(Signal::HUP);
     assert!(place.heard().starts_with("RELOADING=1\nMONOTONIC_USEC="));
@@ -119,7 +125,7 @@ fn the_daemon_says_when_it_serves_reloads_and_ends() {
     assert!(place.heard().starts_with("READY=1"));
     assert!(place.log().contains("config.toml:6"), "{}", place.log());
     daemon.stop();
-    assert!(!place.path("s").exists(), "the socket is left");
+    assert!(!place.path("s").exists() && !place.path("s.ttrpc").exists(), "a socket is left");
 }
 
 #[test]
@@ -145,6 +151,52 @@ fn a_killed_daemons_socket_is_taken_over_and_its_identity_stays() {
     assert!(place.path("s").exists());
     place.start().stop();
     assert_eq!(std::fs::read_to_string(place.path("root/uuid")).unwrap(), uuid);
+}
+
+/// Hands an event over as a shim does.
+fn forward(client: &Client, number: u32) {
+    let event = TaskStart { container_id: "c".into(), pid: number };
+    let envelope = Envelope::of("n", Timestamp { seconds: 1, nanos: 0 }, &event);
+    let metadata = vec![KeyValue { key: "gantry-event".into(), value: format!("pod/{number}") }];
+    let options = Options { timeout: Some(PATIENCE), metadata };
+    let request = ForwardRequest { envelope: Some(envelope) };
+    client.call_with::<_, Empty>(SERVICE, FORWARD, &request, &options).unwrap();
+}
+
+#[test]
+fn events_of_shims_are_taken_before_and_after_a_killed_daemon() {
+    require!(Need::Root);
+    let place = Place::new("");
+    let mut daemon = place.start();
+    let client = Client::connect(&place.path("s.ttrpc")).unwrap();
+    forward(&client, 1);
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    drop(daemon);
+    let daemon = place.start();
+    let client = Client::connect(&place.path("s.ttrpc")).unwrap();
+    // It does not know whether the first one was taken.
+    forward(&client, 1);
+    forward(&client, 2);
+    // Its connection does not keep the daemon from ending.
+    daemon.stop();
+    drop(client);
+}
+
+#[test]
+fn the_socket_for_events_may_be_the_service_managers_too() {
+    require!(Need::Root);
+    let place = Place::new("");
+    let listener = UnixListener::bind(place.path("s.ttrpc")).unwrap();
+    let mut command = Command::new("/bin/sh");
+    let script = r#"export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@" 3<&0 0</dev/null"#;
+    command.args(["-c", script, DAEMON, "--config"]).arg(place.path("config.toml"));
+    command.stdin(Stdio::from(OwnedFd::from(listener)));
+    let daemon = Daemon { child: place.daemon(&mut command), place: &place };
+    assert!(place.heard().starts_with("READY=1"), "{}", place.log());
+    forward(&Client::connect(&place.path("s.ttrpc")).unwrap(), 1);
+    daemon.stop();
+    assert!(place.path("s.ttrpc").exists() && !place.path("s").exists());
 }
 
 #[test]
