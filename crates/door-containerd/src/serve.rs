@@ -172,7 +172,10 @@ impl Door {
         let version = VersionService { revision: self.about.revision.clone() };
         Routes::new(limited!(HealthServer, health))
             .add_service(limited!(VersionServer, version))
-            .add_service(limited!(IntrospectionServer, IntrospectionService { about: about(), snapshotters }))
+            .add_service(limited!(
+                IntrospectionServer,
+                IntrospectionService { about: about(), snapshotters, tasks: self.tasks.clone() }
+            ))
             .add_service(limited!(NamespacesServer, NamespacesService { store: store() }))
             .add_service(limited!(LeasesServer, LeasesService { store: store() }))
             .add_service(limited!(ContentServer, ContentService { store: store() }))

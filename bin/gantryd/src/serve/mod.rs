@@ -177,7 +177,7 @@ async fn serve(
     let (accesses, access) = watch::channel(store::access(config));
     let door = Door {
         store: store.clone(),
-        tasks: tasks.clone(),
+        tasks: tasks.as_ref().clone(),
         about: Arc::new(about(&settings, place)?),
         observer: Arc::new(Traced(metrics.clone())),
         serving: ended,

@@ -1,6 +1,8 @@
 //! From the configuration to tasks, and the log of their shims.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use gantry_config::{Config, Level};
@@ -15,7 +17,7 @@ const SHIM: &str = "containerd-shim-gantry-v2";
 const MAX_LINE_BYTES: u64 = 16 << 10;
 
 /// Opens the tasks, and finds again what runs.
-pub(crate) async fn open(config: &Config, store: &Store, version: &str) -> Result<Tasks> {
+pub(crate) async fn open(config: &Config, store: &Store, version: &str) -> Result<Arc<Tasks>> {
     let options = options(config, version);
     tracing::debug!(shim = %options.shim.display(), "our shim");
     let (tasks, recovered) = Tasks::open(store.clone(), options).await.context("cannot open the tasks")?;
@@ -23,6 +25,9 @@ pub(crate) async fn open(config: &Config, store: &Store, version: &str) -> Resul
         tracing::info!(tasks = recovered.tasks, lost = recovered.lost, "found tasks of the daemon before");
     }
     tokio::spawn(read_log(tasks.log().to_owned()));
+    let tasks = Arc::new(tasks);
+    let interval = config.tasks.restart_interval.max(Duration::from_millis(1));
+    Tasks::watch_restarts(&tasks, interval).await.context("cannot watch for containers to be restarted")?;
     Ok(tasks)
 }
 

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gantry_primitives::filter::Filters;
+use gantry_primitives::tasks::Tasks;
+use gantry_proto_containerd::Any;
+use gantry_proto_containerd::types::RuntimeRequest;
 use gantry_proto_containerd::introspection::introspection_server::Introspection;
 use gantry_proto_containerd::introspection::{
     PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
@@ -15,7 +18,8 @@ use gantry_proto_containerd::introspection::{
 use gantry_types::{Labels, Platform};
 use tonic::{Request, Response, Status};
 
-use crate::status;
+use crate::from_proto;
+use crate::status::{self, OrStatus as _};
 
 use self::plugin::Plugin;
 pub(crate) use self::plugin::Snapshotter;
@@ -49,11 +53,29 @@ pub struct Proxy {
 pub(crate) struct IntrospectionService {
     pub(crate) about: Arc<About>,
     pub(crate) snapshotters: Vec<Snapshotter>,
+    pub(crate) tasks: Tasks,
 }
 
 impl IntrospectionService {
     fn plugins(&self) -> Vec<Plugin> {
         plugin::all(&self.about.root, &self.snapshotters)
+    }
+
+    /// What a runtime's shim says of itself.
+    async fn runtime(&self, options: &Any) -> Result<Any, Status> {
+        let asked = options.unpack::<RuntimeRequest>();
+        let asked = asked.map_err(|error| status::invalid_argument(format!("options: {error}")))?;
+        let asked = asked.ok_or_else(|| {
+            status::invalid_argument(format!(
+                "options: {} is no containerd.types.RuntimeRequest",
+                options.name()
+            ))
+        })?;
+        let path = asked.runtime_path;
+        // Clients put the name of the runtime there, too.
+        let (name, path) = if path.starts_with('/') { (String::new(), path) } else { (path, String::new()) };
+        let said = self.tasks.runtime_info(&name, &path, asked.options.map(from_proto::opaque)).await;
+        Ok(Any { type_url: "containerd.types.RuntimeInfo".to_owned(), value: said.or_status()?.into() })
     }
 }
 
@@ -87,9 +109,15 @@ impl Introspection for IntrospectionService {
         let plugin = found.ok_or_else(|| {
             status::not_found(format!("plugin {}.{}: not found", request.r#type, request.id))
         })?;
-        if request.options.is_some() {
-            return Err(status::unimplemented(format!("plugin {} tells no more of itself", plugin.id)));
-        }
-        Ok(Response::new(PluginInfoResponse { plugin: Some(plugin.into()), extra: None }))
+        let extra = match request.options {
+            None => None,
+            Some(options) if (plugin.kind, plugin.id.as_str()) == plugin::TASKS => {
+                Some(self.runtime(&options).await?)
+            }
+            Some(_) => {
+                return Err(status::unimplemented(format!("plugin {} tells no more of itself", plugin.id)));
+            }
+        };
+        Ok(Response::new(PluginInfoResponse { plugin: Some(plugin.into()), extra }))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gantry_primitives::filter::Fields;
+use gantry_primitives::tasks::RESTART_POLICIES;
 use gantry_proto_containerd::introspection as proto;
 use gantry_types::{Labels, Platform};
 
@@ -31,6 +32,7 @@ pub(crate) struct Snapshotter {
 const CONTENT: &str = "io.containerd.content.v1";
 const DIFFER: &str = "io.containerd.differ.v1";
 const EVENT: &str = "io.containerd.event.v1";
+const INTERNAL: &str = "io.containerd.internal.v1";
 const GC: &str = "io.containerd.gc.v1";
 const GRPC: &str = "io.containerd.grpc.v1";
 const LEASE: &str = "io.containerd.lease.v1";
@@ -41,6 +43,9 @@ const SANDBOX_STORE: &str = "io.containerd.sandbox.store.v1";
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const STREAMING: &str = "io.containerd.streaming.v1";
 const TRANSFER: &str = "io.containerd.transfer.v1";
+
+/// What runs containers.
+pub(super) const TASKS: (&str, &str) = (RUNTIME, "task");
 
 /// Type, id, and what it stands on.
 type Row = (&'static str, &'static str, &'static [&'static str]);
@@ -98,6 +103,8 @@ pub(crate) fn all(root: &Path, snapshotters: &[Snapshotter]) -> Vec<Plugin> {
         ..plugin(SNAPSHOTTER, &snapshotter.name, &[])
     }));
     all.push(differ);
+    let capabilities = RESTART_POLICIES.iter().map(|&policy| policy.to_owned()).collect();
+    all.push(Plugin { capabilities, ..plugin(INTERNAL, "restart", &[RUNTIME]) });
     all.extend(FIXED.iter().map(|(kind, id, requires)| plugin(kind, id, requires)));
     all
 }

@@ -7,7 +7,11 @@ mod forward;
 mod heard;
 mod lost;
 mod metrics;
+mod restart;
 mod sandboxes;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use gantry_metadata::{Container, Opaque, containers};
 use gantry_proto_shim::any::Any;
@@ -25,6 +29,7 @@ use crate::{Context, Result, Store};
 pub use forward::{EventSource, ShimEvent};
 pub use gantry_tasks::{DEFAULT_RUNTIME, Options as TaskOptions, Recovered, Runtime};
 pub use metrics::Metric;
+pub use restart::RESTART_POLICIES;
 pub use sandboxes::{SandboxCreation, SandboxStarted};
 
 #[cfg(feature = "fuzzing")]
@@ -103,6 +108,16 @@ impl Tasks {
     /// Leaves all shims to themselves.
     pub fn let_go(&self) {
         self.tasks.let_go();
+    }
+
+    /// Looks after containers that are to be restarted, as long as `tasks` is there.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn watch_restarts(tasks: &Arc<Self>, interval: Duration) -> Result<()> {
+        let events = tasks.store.events(None).await?;
+        tokio::spawn(restart::monitor(Arc::downgrade(tasks), events, interval));
+        Ok(())
     }
 
     async fn container(&self, namespace: &Namespace, id: &str) -> Result<Container> {
