@@ -7,6 +7,7 @@ use gantry_proto_containerd::namespaces::{
     GetNamespaceResponse, ListNamespacesRequest, ListNamespacesResponse, Namespace, UpdateNamespaceRequest,
     UpdateNamespaceResponse,
 };
+use gantry_types::ErrorKind;
 use tonic::{Request, Response, Status};
 
 use crate::from_proto;
@@ -18,12 +19,16 @@ pub(crate) struct NamespacesService {
 
 #[tonic::async_trait]
 impl Namespaces for NamespacesService {
+    /// One that is not there has no labels, as with containerd: dockerd asks before anything else.
     async fn get(
         &self,
         request: Request<GetNamespaceRequest>,
     ) -> Result<Response<GetNamespaceResponse>, Status> {
         let name = request.into_inner().name;
-        let labels = self.store.namespace_get(from_proto::namespace(&name)?).await.or_status()?;
+        let labels = match self.store.namespace_get(from_proto::namespace(&name)?).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Default::default(),
+            labels => labels.or_status()?,
+        };
         Ok(Response::new(GetNamespaceResponse { namespace: Some(Namespace { name, labels }) }))
     }
 

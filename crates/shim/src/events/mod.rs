@@ -81,6 +81,10 @@ impl Events {
     /// When the journal cannot be used.
     pub fn open(route: Route<'_>) -> Result<Self, EventsError> {
         let pod = route.directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let pod = match incarnation(route.directory) {
+            Some(incarnation) => format!("{pod}.{incarnation}"),
+            None => pod,
+        };
         let address = route.address.strip_prefix("unix://").unwrap_or(route.address);
         let socket = (!address.is_empty()).then(|| Path::new(address));
         Ok(Self {
@@ -138,4 +142,28 @@ impl Events {
     pub fn dropped(&self) -> u64 {
         self.journal.dropped() + self.publisher.refused()
     }
+}
+
+/// The file that tells a pod's journal from those that a pod of the same name had before: numbers begin anew with each.
+const INCARNATION: &str = "incarnation";
+/// The longest text in it.
+const MAX_INCARNATION_BYTES: u64 = 64;
+
+/// Reads which of its journals this is, or names a new one. None for the journal of an older version, which has no such name.
+fn incarnation(directory: &Path) -> Option<String> {
+    use std::io::Read as _;
+    let path = directory.join(INCARNATION);
+    let mut text = String::new();
+    let read =
+        std::fs::File::open(&path).map(|file| file.take(MAX_INCARNATION_BYTES).read_to_string(&mut text));
+    if matches!(read, Ok(Ok(_))) {
+        return Some(text).filter(|text| !text.is_empty());
+    }
+    if directory.join(FILE).exists() {
+        return None;
+    }
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).ok()?;
+    let text = format!("{:016x}", u64::from_le_bytes(random));
+    crate::pod::replace(&path, text.as_bytes()).ok().map(|()| text)
 }
