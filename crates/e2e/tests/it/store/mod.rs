@@ -3,6 +3,7 @@
 //! Proven on the reference: `GANTRY_DAEMON=containerd`.
 
 mod archives;
+mod containers;
 mod content;
 mod crash;
 mod images;
