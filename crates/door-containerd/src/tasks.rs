@@ -11,7 +11,8 @@ use gantry_proto_containerd::tasks::{
     UpdateTaskRequest, WaitRequest, WaitResponse,
 };
 use gantry_proto_containerd::{task, types};
-use gantry_proto_shim::task as shim;
+use gantry_proto_shim::own::Cause;
+use gantry_proto_shim::{Message as _, task as shim};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
@@ -190,6 +191,7 @@ impl Service for TasksService {
         Ok(Response::new(WaitResponse {
             exit_status: ended.exit_status,
             exited_at: ended.exited_at.map(into_proto::shim_time),
+            cause: cause(ended.cause),
         }))
     }
 }
@@ -200,7 +202,13 @@ fn deleted(id: String, ended: shim::DeleteResponse) -> proto::DeleteResponse {
         pid: ended.pid,
         exit_status: ended.exit_status,
         exited_at: ended.exited_at.map(into_proto::shim_time),
+        cause: cause(ended.cause),
     }
+}
+
+/// Why a process ended, as it is passed on: what our shim says in full, of which other clients know nothing.
+fn cause(given: Option<Cause>) -> Vec<u8> {
+    given.map(|cause| cause.encode_to_vec()).unwrap_or_default()
 }
 
 fn process(state: shim::StateResponse) -> task::Process {
@@ -216,5 +224,6 @@ fn process(state: shim::StateResponse) -> task::Process {
         terminal: state.terminal,
         exit_status: state.exit_status,
         exited_at: state.exited_at.map(into_proto::shim_time),
+        cause: cause(state.cause),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use gantry_proto_shim::any::{Any, Timestamp};
+use gantry_proto_shim::own::Cause;
 use gantry_proto_shim::task::{
     DeleteResponse, SERVICE_V2, SERVICE_V3, ShutdownRequest, WaitResponse, method,
 };
@@ -554,7 +555,8 @@ pub(crate) fn lost_task(
 
 impl From<Lost> for WaitResponse {
     fn from(lost: Lost) -> Self {
-        let Lost { exit_status, exited_at, .. } = lost;
-        Self { exit_status, exited_at: Some(exited_at), ..Self::default() }
+        let Lost { exit_status, exited_at, cause, .. } = lost;
+        let cause = Some(Cause { text: cause, ..Cause::default() });
+        Self { exit_status, exited_at: Some(exited_at), cause }
     }
 }

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use gantry_proto_shim::any::{Any, Named, Timestamp};
 use gantry_proto_shim::events::{Event, TaskDelete, TaskExit};
+use gantry_proto_shim::own::Cause;
 use gantry_tasks::Lost;
 use gantry_types::Namespace;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -32,7 +33,7 @@ async fn tell(store: &Store, lost: &Lost) -> Result<()> {
         pid: *pid,
         exit_status: *exit_status,
         exited_at: Some(*exited_at),
-        ..TaskExit::default()
+        cause: Some(Cause { text: cause.clone(), ..Cause::default() }),
     };
     publish(store, namespace, &exit).await?;
     tell_deletion(store, lost).await

@@ -110,6 +110,9 @@ pub struct DeleteResponse {
     pub exit_status: u32,
     #[prost(message, optional, tag = "4")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ours: gantry.shim.v1.Cause.
+    #[prost(bytes = "vec", tag = "1000")]
+    pub cause: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for DeleteResponse {
     const NAME: &'static str = "DeleteResponse";
@@ -452,12 +455,15 @@ impl ::prost::Name for WaitRequest {
         "/containerd.services.tasks.v1.WaitRequest".into()
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WaitResponse {
     #[prost(uint32, tag = "1")]
     pub exit_status: u32,
     #[prost(message, optional, tag = "2")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ours: gantry.shim.v1.Cause.
+    #[prost(bytes = "vec", tag = "1000")]
+    pub cause: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for WaitResponse {
     const NAME: &'static str = "WaitResponse";

@@ -23,6 +23,9 @@ pub struct Process {
     pub exit_status: u32,
     #[prost(message, optional, tag = "10")]
     pub exited_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Ours: gantry.shim.v1.Cause.
+    #[prost(bytes = "vec", tag = "1000")]
+    pub cause: ::prost::alloc::vec::Vec<u8>,
 }
 impl ::prost::Name for Process {
     const NAME: &'static str = "Process";
