@@ -20,7 +20,7 @@ const SMOKE: &[(&str, &[&str])] = &[
             "update::every_flag",
         ],
     ),
-    ("shim", &["limits::", "sandbox::"]),
+    ("shim", &["cause::", "handed::", "limits::", "sandbox::"]),
 ];
 
 /// How the suites run in `conformance`: the first process, and a lower kernel version for the runtime.

@@ -88,6 +88,35 @@ impl<'a> Pod<'a> {
     }
 }
 
+#[test]
+fn a_pod_ends_while_a_container_is_being_made() {
+    ours!("containerd 1.6's shim has no sandboxes");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let pod = Pod::new(&daemon);
+    let mut task = pod.task("true");
+    let (begun, gate) = (daemon.path("begun"), daemon.path("gate"));
+    let hook = format!("touch {}; until test -e {}; do sleep 0.02; done", begun.display(), gate.display());
+    task.bundle = std::mem::replace(&mut task.bundle, Bundle::new()).edit(|c| {
+        c["hooks"] =
+            serde_json::json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", hook] }] });
+    });
+    let creation = std::thread::scope(|scope| {
+        let creation = scope.spawn(|| task.create());
+        until_true("the hook to run", || begun.exists());
+        pod.stop();
+        assert_eq!(pod.wait(), 137);
+        fs::write(&gate, "").unwrap();
+        creation.join()
+    });
+    creation.unwrap();
+    task.kill(9);
+    task.wait();
+    task.delete();
+    drop(task);
+    pod.end();
+}
+
 fn namespace(pid: u32, kind: &str) -> std::path::PathBuf {
     fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap()
 }

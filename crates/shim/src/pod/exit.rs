@@ -41,17 +41,17 @@ impl Pod {
             let exit = Exit::of(how);
             match self.owner(pid) {
                 Some((id, exec_id)) => self.process_ended(&id, &exec_id, exit),
-                None if !self.operations.is_empty() => {
-                    self.logger_reaped(pid);
-                    if self.ended.len() >= MAX_ENDED {
-                        self.ended.remove(0);
-                    }
-                    self.ended.push(Ended { pid, exit });
-                }
-                // A worker, a logger, or an orphan of a container's.
+                // A worker, a logger, the sandbox's pause, or an orphan of a container's; or whom an operation has made.
                 None => {
+                    let claimable = !self.operations.is_empty();
                     self.logger_reaped(pid);
                     self.sandbox_reaped(pid, exit);
+                    if claimable {
+                        if self.ended.len() >= MAX_ENDED {
+                            self.ended.remove(0);
+                        }
+                        self.ended.push(Ended { pid, exit });
+                    }
                 }
             }
         }
@@ -98,9 +98,18 @@ impl Pod {
 
     /// A process that is not our child has ended. Its status is there once its parent has reaped it.
     pub(super) fn adopted_ended(&mut self, serial: u32) {
+        // After an upgrade it is our child all the same, and its status is ours whatever the kernel tells others.
+        self.reap();
         let Some((id, exec_id)) = self.find(serial) else { return };
-        let process = self.containers.get(&id).and_then(|container| container.process(&exec_id));
-        let Some(pidfd) = process.and_then(|process| process.pidfd.as_ref()) else { return };
+        let process = self.containers.get_mut(&id).and_then(|container| container.process_mut(&exec_id));
+        let Some(process) = process else { return };
+        if !process.is_alive() {
+            if let Some(pidfd) = process.pidfd.take() {
+                self.epoll.remove(&pidfd);
+            }
+            return;
+        }
+        let Some(pidfd) = process.pidfd.as_ref() else { return };
         match process::exit_of(pidfd.as_fd()) {
             Ok(Some(how)) => self.adopted_told(serial, Exit::of(how)),
             // The end of the wait is a hang-up, which is always told.

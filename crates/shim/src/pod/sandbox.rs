@@ -234,6 +234,8 @@ impl Pod {
 
     /// The pause that was adopted has ended.
     pub(super) fn adopted_pause_ended(&mut self) {
+        // After an upgrade it is our child all the same.
+        self.reap();
         let Some(pause) = self.sandbox.0.as_deref() else { return };
         let known =
             pause.pidfd.as_ref().and_then(|it| gantry_sys::process::exit_of(it.as_fd()).ok().flatten());
