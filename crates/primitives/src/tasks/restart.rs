@@ -195,7 +195,8 @@ impl Monitor {
             }
             Event::ContainerUpdate { id, labels, .. } if labels.contains_key(STATUS) => {
                 // Our own note of a restart is one of these.
-                if self.watched.insert(key(id)) || !self.pauses.contains_key(&key(id)) {
+                let is_new = self.watched.insert(key(id));
+                if is_new || !self.pauses.contains_key(&key(id)) {
                     self.due.insert(key(id), Instant::now());
                 }
             }
