@@ -12,6 +12,7 @@ Serves containers, images and snapshots at its sockets.
 
 commands:
   serve                    what is done without a command
+  upgrade                  have the daemon of this root execute its binary again, with its sockets
   config default           print the configuration that holds without a file
   config dump              print the configuration that the file makes
   run                      run one container of an image layout: gantryd run --help
@@ -40,6 +41,7 @@ pub(crate) struct Options {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve(Options),
+    Upgrade(Options),
     ConfigDefault,
     ConfigDump(Options),
     Version,
@@ -78,6 +80,7 @@ impl Command {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         Ok(match words.as_slice() {
             [] | ["serve"] => Self::Serve(options),
+            ["upgrade"] => Self::Upgrade(options),
             ["config", "default"] => Self::ConfigDefault,
             ["config", "dump"] => Self::ConfigDump(options),
             ["help"] => Self::Help,

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     }
     let result = match Command::parse(given) {
         Ok(Command::Serve(options)) => serve::run(&options),
+        Ok(Command::Upgrade(options)) => serve::upgrade(&options),
         Ok(Command::ConfigDefault) => serve::print_default(),
         Ok(Command::ConfigDump(options)) => serve::print_config(&options),
         Ok(Command::Version) => {

@@ -181,10 +181,13 @@ impl Door {
             .add_service(limited!(ContentServer, ContentService { store: store() }))
             .add_service(limited!(ImagesServer, ImagesService { store: store() }))
             .add_service(limited!(ContainersServer, ContainersService { store: store() }))
-            .add_service(limited!(TasksServer, TasksService { tasks: self.tasks.clone() }))
+            .add_service(limited!(
+                TasksServer,
+                TasksService { tasks: self.tasks.clone(), serving: serving.clone() }
+            ))
             .add_service(limited!(
                 ControllerServer,
-                ControllerService { store: store(), tasks: self.tasks.clone() }
+                ControllerService { store: store(), tasks: self.tasks.clone(), serving: serving.clone() }
             ))
             .add_service(limited!(StoreServer, StoreService { store: store() }))
             .add_service(limited!(SnapshotsServer, SnapshotsService { store: store(), names }))

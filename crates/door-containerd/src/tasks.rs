@@ -13,6 +13,7 @@ use gantry_proto_containerd::tasks::{
 use gantry_proto_containerd::{task, types};
 use gantry_proto_shim::own::Cause;
 use gantry_proto_shim::{Message as _, task as shim};
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
@@ -21,6 +22,8 @@ use crate::{from_proto, into_proto, request};
 
 pub(crate) struct TasksService {
     pub(crate) tasks: Tasks,
+    /// Waits end with it: whoever waits asks the next daemon.
+    pub(crate) serving: watch::Receiver<bool>,
 }
 
 /// Whose task a request is about.
@@ -187,7 +190,12 @@ impl Service for TasksService {
 
     async fn wait(&self, request: Request<WaitRequest>) -> Result<Response<WaitResponse>, Status> {
         let (metadata, _, WaitRequest { container_id, exec_id }) = request.into_parts();
-        let ended = self.tasks.wait(&key(&metadata, container_id)?, &exec_id).await.or_status()?;
+        let key = key(&metadata, container_id)?;
+        let mut serving = self.serving.clone();
+        let ended = tokio::select! {
+            ended = self.tasks.wait(&key, &exec_id) => ended.or_status()?,
+            _ = serving.wait_for(|serving| !serving) => return Err(status::unavailable("the daemon ends")),
+        };
         Ok(Response::new(WaitResponse {
             exit_status: ended.exit_status,
             exited_at: ended.exited_at.map(into_proto::shim_time),

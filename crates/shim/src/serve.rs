@@ -68,6 +68,8 @@ fn set_up(identity: Identity, listener: OwnedFd, lock: OwnedFd) -> Result<Box<po
     start::share_cores()?;
     // It fails for the leader of a process group, whom a terminal's signals do not reach either.
     let _ = rustix::process::setsid();
+    // It was executed by the number of a descriptor. What containerd's shims are called, as far as it fits.
+    let _ = process::set_name(c"containerd-shim");
     let _ = rustix::process::chdir(c"/");
     start::raise_oom_score();
     start::join_cgroup(&identity.options.shim_cgroup);

@@ -194,7 +194,8 @@ impl Launcher {
         input: Vec<u8>,
     ) -> Result<Vec<u8>, Error> {
         let mut command = self.command(&program.path, launch);
-        command.args(arguments);
+        // As containerd does; ours makes a session of its own, which a leader cannot.
+        command.args(arguments).process_group(0);
         run(command, &program.path, input).await
     }
 
@@ -209,7 +210,6 @@ impl Launcher {
             .arg(std::env::current_exe().unwrap_or_else(|_| "gantryd".into()))
             .args(["-id", launch.id])
             .current_dir(launch.bundle)
-            .process_group(0)
             .env("NAMESPACE", launch.namespace.as_str())
             .env("TTRPC_ADDRESS", &options.events)
             .env("GRPC_ADDRESS", &options.grpc)

@@ -86,6 +86,8 @@ pub(crate) struct Shim {
     members: Mutex<Members>,
     /// Its end is wanted.
     ending: AtomicBool,
+    /// It is left to itself.
+    let_go: AtomicBool,
     /// It has answered a call.
     answered: AtomicBool,
     /// Where it says why it cannot begin, until it has answered.
@@ -114,6 +116,7 @@ impl Shim {
             state,
             members,
             ending: AtomicBool::new(false),
+            let_go: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             errors: Mutex::default(),
         })
@@ -344,7 +347,7 @@ impl Shim {
 
     /// Ends the connection: the shim goes on without us.
     pub(crate) fn let_go(&self) {
-        self.ending.store(true, Ordering::SeqCst);
+        self.let_go.store(true, Ordering::SeqCst);
         if let State::Live(client) = &*self.state.borrow() {
             client.close();
         }
@@ -383,6 +386,10 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
     loop {
         *shim.errors() = child.as_mut().and_then(|child| child.stderr.take());
         client.ended().await;
+        if shim.let_go.load(Ordering::SeqCst) {
+            // It lives on; who comes after us is not its parent either.
+            return;
+        }
         if child.is_some() && !shim.ending.load(Ordering::SeqCst) {
             shim.state.send_replace(State::Reviving);
         }

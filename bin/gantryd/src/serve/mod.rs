@@ -3,6 +3,7 @@
 //! ```text
 //!   settings ─► log, traces ─► place ─► sockets ─► store ─► READY
 //!                                            │  SIGHUP: settings again
+//!                                            │  SIGUSR2: the binary again, with the same sockets (upgrade.rs)
 //!                     SIGTERM ─► STOPPING ───┴─► health says so, requests end (a time limit) ─► store is durable
 //! ```
 //! A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
@@ -18,6 +19,7 @@ mod socket;
 mod store;
 mod tasks;
 mod traces;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -42,6 +44,7 @@ use self::place::Place;
 use self::settings::Settings;
 use self::socket::{Remove, Socket};
 use self::traces::{Traced, Traces};
+use self::upgrade::Upgrade;
 use crate::command::Options;
 
 pub(crate) use gantry_door_containerd::VERSION as API_VERSION;
@@ -81,6 +84,16 @@ pub(crate) fn print_config(options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Has the daemon of the root execute its binary again.
+pub(crate) fn upgrade(options: &Options) -> Result<()> {
+    let settings = Settings::load(options)?;
+    let pid = place::holder(&settings.config.store.root)?;
+    gantry_sys::process::kill(pid, upgrade::SIGUSR2)
+        .with_context(|| format!("cannot signal process {pid}"))?;
+    println!("process {pid} was asked to execute its binary again");
+    Ok(())
+}
+
 /// Serves until SIGTERM or SIGINT.
 pub(crate) fn run(options: &Options) -> Result<()> {
     gantry_sys::process::limit_arenas(ARENAS);
@@ -98,6 +111,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let place = Place::take(&config.store.root, settings.state())?;
     let sockets = Sockets::open(config)?;
+    let mut next = Upgrade::prepare(&sockets)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -110,12 +124,23 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(traces) = &traces {
         traces.run_on(runtime.handle());
     }
-    let result = runtime.block_on(serve(options, settings, log, &place, sockets));
-    if let (Some(traces), Ok(())) = (traces, &result) {
+    let result = runtime.block_on(serve(options, settings, log, &place, sockets, &mut next));
+    if let (Some(traces), Ok(_)) = (traces, &result) {
         traces.end();
     }
     runtime.shutdown_timeout(THREAD_GRACE);
-    result
+    match result? {
+        Ended::ForGood => Ok(()),
+        Ended::ForNext => next.execute(),
+    }
+}
+
+/// What comes after the daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ForGood,
+    /// Its binary, once more.
+    ForNext,
 }
 
 /// Says what was read, and what of it means nothing here or in this build.
@@ -163,14 +188,15 @@ async fn serve(
     log: Log,
     place: &Place,
     sockets: Sockets,
-) -> Result<()> {
+    next: &mut Upgrade,
+) -> Result<Ended> {
     let manager = Manager::from_environment();
     let mut signals = Signals::new()?;
     let config = &settings.config;
     let store = store::open(config).await?;
     let (serving, ended) = watch::channel(true);
     // Before shims are asked for: they have things to say.
-    let (connections, _remove_events) = listen(sockets.events)?;
+    let (connections, mut remove_events) = listen(sockets.events)?;
     let mut events = tokio::spawn(serve_events(store.clone(), connections, ended.clone()));
     let tasks = tasks::open(config, &store, API_VERSION).await?;
     let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
@@ -188,7 +214,7 @@ async fn serve(
             send_bytes: store::bytes(config.grpc.max_send_message_size),
         },
     };
-    let (connections, _remove) = listen(sockets.grpc)?;
+    let (connections, mut remove) = listen(sockets.grpc)?;
     let mut served = tokio::spawn(async move { door.serve(connections).await });
     let trimming = tokio::spawn(idle::trim(metrics.activity.clone()));
     let address = config.metrics.address;
@@ -204,18 +230,39 @@ async fn serve(
     let ended = loop {
         tokio::select! {
             heard = signals.next() => match heard {
-                Heard::End => break Ok(()),
+                Heard::End => break Ok(Ended::ForGood),
                 Heard::Reload => daemon.reload(),
+                Heard::Upgrade => match next.check().await {
+                    Ok(()) => break Ok(Ended::ForNext),
+                    Err(error) => {
+                        tracing::error!(error = format!("{error:#}"), "the binary cannot take over: this one stays");
+                    }
+                },
             },
-            result = &mut served => break result.context("the server panicked")?.context("the server failed"),
-            result = &mut events => break result.context("the receiver of events panicked"),
-            result = &mut figures => break result.context("the metrics panicked")?,
+            result = &mut served => {
+                let result = result.context("the server panicked")?;
+                break result.context("the server failed").map(|()| Ended::ForGood);
+            }
+            result = &mut events => {
+                break result.context("the receiver of events panicked").map(|()| Ended::ForGood);
+            }
+            result = &mut figures => {
+                break result.context("the metrics panicked")?.map(|()| Ended::ForGood);
+            }
         }
     };
     figures.abort();
     trimming.abort();
-    daemon.manager.stopping();
-    tracing::info!("ending");
+    if matches!(ended, Ok(Ended::ForNext)) {
+        daemon.manager.reloading();
+        // They are the next one's.
+        remove.keep();
+        remove_events.keep();
+        tracing::info!("ending, for the next binary");
+    } else {
+        daemon.manager.stopping();
+        tracing::info!("ending");
+    }
     let _ = serving.send(false);
     if !served.is_finished() {
         drain(&mut signals, &mut served).await?;
@@ -310,6 +357,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -319,6 +367,7 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
             hangup: listen(SignalKind::hangup())?,
+            user: listen(SignalKind::user_defined2())?,
         })
     }
 
@@ -328,6 +377,7 @@ impl Signals {
             _ = self.terminate.recv() => Heard::End,
             _ = self.interrupt.recv() => Heard::End,
             _ = self.hangup.recv() => Heard::Reload,
+            _ = self.user.recv() => Heard::Upgrade,
         }
     }
 }
@@ -337,4 +387,5 @@ impl Signals {
 enum Heard {
     End,
     Reload,
+    Upgrade,
 }

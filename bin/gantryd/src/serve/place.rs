@@ -70,6 +70,19 @@ fn lock(root: &Path) -> Result<File> {
     Ok(file)
 }
 
+/// The daemon that has a root.
+pub(crate) fn holder(root: &Path) -> Result<i32> {
+    let path = root.join(LOCK);
+    let file = File::open(&path).with_context(|| format!("no daemon has {}", root.display()))?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(Errno::WOULDBLOCK) => {}
+        Ok(()) => bail!("no daemon has {}", root.display()),
+        Err(error) => return Err(error).with_context(|| format!("cannot lock {}", path.display())),
+    }
+    let text = std::fs::read_to_string(&path)?;
+    text.trim().parse().with_context(|| format!("{} names no process", path.display()))
+}
+
 /// Reads the identity of the store, or makes one.
 fn uuid(root: &Path) -> Result<String> {
     let path = root.join(UUID);
@@ -118,8 +131,10 @@ mod tests {
         let first = Place::take(&root, &state).unwrap();
         let error = Place::take(&root, &state).unwrap_err().to_string();
         assert!(error.contains(&std::process::id().to_string()), "{error}");
+        assert_eq!(holder(&root).unwrap(), std::process::id().cast_signed());
         let uuid = first.uuid.clone();
         drop(first);
+        assert!(holder(&root).is_err());
         assert_eq!(Place::take(&root, &state).unwrap().uuid, uuid);
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&root), mode(&state)), (0o700, 0o711));

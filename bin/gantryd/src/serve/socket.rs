@@ -17,7 +17,7 @@ const MODE: u32 = 0o660;
 /// The directory of a socket, where it has to be made.
 const DIRECTORY_MODE: u32 = 0o711;
 /// The first descriptor that a service manager gives (sd_listen_fds(3)).
-const FIRST_GIVEN: i32 = 3;
+pub(crate) const FIRST_GIVEN: i32 = 3;
 /// The most descriptors that are taken from it.
 const MAX_GIVEN: i32 = 64;
 
@@ -69,7 +69,10 @@ impl Socket {
         if let Some(index) = given.iter().position(|fd| is_listening_at(fd, path)) {
             let listener = UnixListener::from(given.remove(index));
             listener.set_nonblocking(true)?;
-            return Ok(Self { listener, peers, ours: None });
+            // What the daemon before us made is ours.
+            let ours = std::env::var_os(HANDED_OVER).is_some();
+            let ours = ours.then(|| Some((path.to_owned(), path.symlink_metadata().ok()?.ino()))).flatten();
+            return Ok(Self { listener, peers, ours });
         }
         if let Some(parent) = path.parent() {
             std::fs::DirBuilder::new()
@@ -88,6 +91,11 @@ impl Socket {
         Ok(Self { listener, peers, ours: Some((path.to_owned(), inode)) })
     }
 
+    /// Another descriptor of the listener, and whether its file is ours to remove.
+    pub(crate) fn another(&self) -> io::Result<(OwnedFd, bool)> {
+        Ok((self.listener.try_clone()?.into(), self.ours.is_some()))
+    }
+
     /// The path of a socket that is to be removed at the end, once the listener is in use elsewhere.
     pub(crate) fn into_parts(self) -> (UnixListener, Peers, Remove) {
         (self.listener, self.peers, Remove(self.ours))
@@ -97,6 +105,13 @@ impl Socket {
 /// Removes the socket's file when it is dropped, if it is still the one that was made.
 #[derive(Debug)]
 pub(crate) struct Remove(Option<(PathBuf, u64)>);
+
+impl Remove {
+    /// Leaves the file to somebody else.
+    pub(crate) fn keep(&mut self) {
+        self.0 = None;
+    }
+}
 
 impl Drop for Remove {
     fn drop(&mut self) {
@@ -133,6 +148,9 @@ fn remove_stale(path: &Path) -> Result<()> {
         Err(error) => Err(error).with_context(|| format!("cannot tell who serves {}", path.display())),
     }
 }
+
+/// The variable that says that the sockets come from the daemon's binary before this one, which had made them.
+pub(crate) const HANDED_OVER: &str = "GANTRY_HANDED_OVER";
 
 /// What the service manager gave: `LISTEN_PID` and `LISTEN_FDS` of sd_listen_fds(3).
 pub(crate) fn given() -> Vec<OwnedFd> {

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use gantry_primitives::filter::Filters;
 use gantry_primitives::tasks::Tasks;
 use gantry_proto_containerd::Any;
-use gantry_proto_containerd::types::RuntimeRequest;
 use gantry_proto_containerd::introspection::introspection_server::Introspection;
 use gantry_proto_containerd::introspection::{
     PluginInfoRequest, PluginInfoResponse, PluginsRequest, PluginsResponse, ServerResponse,
 };
+use gantry_proto_containerd::types::RuntimeRequest;
 use gantry_types::{Labels, Platform};
 use tonic::{Request, Response, Status};
 

@@ -14,6 +14,7 @@ use gantry_proto_containerd::sandbox::{
 };
 use gantry_proto_containerd::types;
 use gantry_types::Namespace;
+use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
@@ -26,6 +27,8 @@ const SHIM: &str = "shim";
 pub(crate) struct ControllerService {
     pub(crate) store: Store,
     pub(crate) tasks: Tasks,
+    /// Waits end with it.
+    pub(crate) serving: watch::Receiver<bool>,
 }
 
 /// Whose sandbox a request is about, if it is for us.
@@ -116,7 +119,11 @@ impl Controller for ControllerService {
     ) -> Result<Response<ControllerWaitResponse>, Status> {
         let (metadata, _, given) = request.into_parts();
         let key = key(&metadata, &given.sandboxer, given.sandbox_id)?;
-        let ended = self.tasks.sandbox_wait(&key).await.or_status()?;
+        let mut serving = self.serving.clone();
+        let ended = tokio::select! {
+            ended = self.tasks.sandbox_wait(&key) => ended.or_status()?,
+            _ = serving.wait_for(|serving| !serving) => return Err(status::unavailable("the daemon ends")),
+        };
         Ok(Response::new(ControllerWaitResponse {
             exit_status: ended.exit_status,
             exited_at: ended.exited_at.map(into_proto::shim_time),
