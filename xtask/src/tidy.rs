@@ -52,7 +52,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "gantry-door-containerd",
-        &["gantry-types", "gantry-primitives", "gantry-proto-containerd", "gantry-proto-shim", "gantry-ttrpc"],
+        &[
+            "gantry-types",
+            "gantry-primitives",
+            "gantry-proto-containerd",
+            "gantry-proto-shim",
+            "gantry-ttrpc",
+        ],
     ),
     (
         "gantryd",
