@@ -113,6 +113,25 @@ pub fn remove(
     Ok(())
 }
 
+/// Forgets the execs of a container that ended before `time`: their shims may say that they were deleted, but need not.
+///
+/// # Errors
+/// Those of the database.
+pub fn remove_ended_execs(
+    change: &mut Change<'_>,
+    namespace: &Namespace,
+    container: &str,
+    time: Timestamp,
+) -> Result<(), Error> {
+    change
+        .prepare(
+            "DELETE FROM task WHERE namespace = ?1 AND container = ?2 AND exec <> '' AND state = ?3
+             AND exited < ?4",
+        )?
+        .execute(params![namespace.as_str(), container, State::Stopped as u8, time::to_row(time)])?;
+    Ok(())
+}
+
 /// What was last heard of one process.
 ///
 /// # Errors

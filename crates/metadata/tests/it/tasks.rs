@@ -59,6 +59,23 @@ fn execs_go_with_their_container_and_not_without_it() {
 }
 
 #[test]
+fn execs_that_ended_long_ago_go() {
+    let store = Store::new();
+    store
+        .write(|change| {
+            let ns = namespace("a");
+            tasks::record(change, &ns, &ended("c", ""))?;
+            tasks::record(change, &ns, &ended("c", "old"))?;
+            tasks::record(change, &ns, &Task { exited: Some(change.now()), ..ended("c", "new") })?;
+            tasks::record(change, &ns, &Task::new("c", "runs", 5))?;
+            tasks::remove_ended_execs(change, &ns, "c", Timestamp::from_second(8).unwrap())
+        })
+        .unwrap();
+    let left = store.read(|view| tasks::list(view, &namespace("a"))).unwrap();
+    assert_eq!(left.iter().map(|task| task.exec.as_str()).collect::<Vec<_>>(), ["", "new", "runs"]);
+}
+
+#[test]
 fn namespace_with_a_task_stays() {
     let store = Store::new();
     store.write(|change| tasks::record(change, &namespace("a"), &Task::new("c", "", 5))).unwrap();

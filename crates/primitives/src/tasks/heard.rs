@@ -1,5 +1,7 @@
 //! What an event says of a process. Events come from shims of any make: nothing in them is believed before it is checked.
 
+use std::time::Duration;
+
 use gantry_metadata::{Change, Task, TaskState, Timestamp, tasks};
 use gantry_proto_shim::Message as _;
 use gantry_proto_shim::any::{self, Any};
@@ -10,6 +12,8 @@ use gantry_types::{ErrorKind, Namespace, identifier};
 
 use crate::Result;
 
+/// How long an exec that has ended is remembered at least. No event tells of its deletion.
+const ENDED_EXECS_KEPT: Duration = Duration::from_secs(3600);
 /// The longest cause that is kept, in bytes.
 const MAX_CAUSE_BYTES: usize = 64 << 10;
 
@@ -123,6 +127,8 @@ impl Heard {
             }
             News::Deleted => return Ok(tasks::remove(change, namespace, &container, &exec)?),
             News::Added => {
+                let oldest = change.now() - ENDED_EXECS_KEPT;
+                tasks::remove_ended_execs(change, namespace, &container, oldest)?;
                 return match tasks::record(change, namespace, &Task::new(container, exec, 0)) {
                     Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
                     result => Ok(result?),

@@ -180,8 +180,16 @@ impl Tasks {
     /// # Errors
     /// NotFound; FailedPrecondition while it runs.
     pub async fn delete_process(&self, key: Key, exec: String) -> Result<DeleteResponse> {
-        let request = DeleteRequest { id: key.1.clone(), exec_id: exec };
-        Ok(self.tasks.call(&key, method::DELETE, request).await?)
+        let request = DeleteRequest { id: key.1.clone(), exec_id: exec.clone() };
+        let response = self.tasks.call(&key, method::DELETE, request).await?;
+        let (namespace, container) = key;
+        if !exec.is_empty()
+            && let Err(error) = self.store.task_forget(namespace, container, exec).await
+        {
+            // It is gone, and goes from the records with its container.
+            tracing::warn!(%error, "an exec that was deleted is still recorded");
+        }
+        Ok(response)
     }
 
     /// The state of a process.
