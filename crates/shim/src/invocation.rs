@@ -39,7 +39,7 @@ pub struct Invocation {
     pub address: String,
     /// The daemon's binary.
     pub publish_binary: String,
-    /// The bundle, for delete; otherwise it is the working directory.
+    /// The bundle, for delete and serve; otherwise it is the working directory.
     pub bundle: Option<PathBuf>,
     /// Where a foreign socket is; unused, since `start` says where ours is.
     pub socket: String,

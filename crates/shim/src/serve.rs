@@ -40,7 +40,10 @@ pub fn serve(invocation: &Invocation) -> Result<(), Failure> {
     start::seal_self()?;
     let (bootstrap, listener) = receive(rustix::stdio::stdin(), invocation)?;
     let place = Place::of_socket(path_of(&listener)?)?;
-    let bundle = std::env::current_dir().map_err(Failure::io("the working directory"))?;
+    let bundle = match &invocation.bundle {
+        Some(bundle) => bundle.clone(),
+        None => std::env::current_dir().map_err(Failure::io("the working directory"))?,
+    };
     let lock = place.seize()?;
     let identity = Identity {
         namespace: invocation.namespace.clone(),

@@ -32,6 +32,11 @@ impl Address {
         Self { version, address: format!("unix://{}", socket.display()), protocol: "ttrpc".into() }
     }
 
+    /// As it is written down.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("texts and numbers are JSON")
+    }
+
     /// Reads any of the three forms, the newest first.
     ///
     /// # Errors

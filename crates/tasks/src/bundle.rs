@@ -55,6 +55,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) binary: &'a Path,
     /// The containers that share its shim.
     pub(crate) group: &'a str,
+    /// Where that is, if it is known already.
+    pub(crate) address: Option<&'a Address>,
 }
 
 /// What a bundle that was found says.
@@ -167,6 +169,9 @@ impl Place {
         if let Some(sandbox) = contents.sandbox {
             write(SANDBOX, sandbox.as_bytes())?;
         }
+        if let Some(address) = contents.address {
+            write(BOOTSTRAP, &address.to_json())?;
+        }
         use std::os::unix::ffi::OsStrExt as _;
         write(BINARY, contents.binary.as_os_str().as_bytes())?;
         write(GROUP, contents.group.as_bytes())
@@ -174,7 +179,7 @@ impl Place {
 
     /// Writes down where a bundle's shim is. Blocks.
     pub(crate) fn set_address(&self, bundle: &Path, address: &Address) -> Result<(), Error> {
-        let text = serde_json::to_vec(address).expect("texts and numbers are JSON");
+        let text = address.to_json();
         let (path, part) = (bundle.join(BOOTSTRAP), bundle.join(".bootstrap.json"));
         write_file(&part, &text)?;
         fs::rename(&part, &path).map_err(Error::file("writing", &path))
@@ -298,6 +303,7 @@ mod tests {
             sandbox: Some("pod"),
             binary: Path::new("/bin/shim"),
             group: "pod",
+            address: None,
         }
     }
 

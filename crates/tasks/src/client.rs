@@ -78,11 +78,15 @@ impl Client {
     /// # Errors
     /// What connect(2) says.
     pub(crate) async fn connect(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path).await?;
+        Ok(Self::of(UnixStream::connect(path).await?))
+    }
+
+    /// A client on a connection.
+    pub(crate) fn of(stream: UnixStream) -> Self {
         let (ended, _) = watch::channel(false);
         let shared = Arc::new(Shared { stream, state: Mutex::default(), wake: Notify::new(), ended });
         tokio::spawn(drive(Arc::clone(&shared)));
-        Ok(Self { shared })
+        Self { shared }
     }
 
     /// Calls a method with an encoded message.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -49,6 +49,8 @@ pub(crate) struct Started {
     pub(crate) address: Address,
     /// Our child, to be reaped; shims of others are nobody's.
     pub(crate) child: Option<Child>,
+    /// A connection to it.
+    pub(crate) stream: UnixStream,
 }
 
 /// What a binary wants on the standard input of `start`.
@@ -64,6 +66,8 @@ enum Dialect {
 #[derive(Debug)]
 pub(crate) struct Launcher {
     options: Options,
+    /// The daemon's own binary.
+    daemon: PathBuf,
     pub(crate) binaries: Binaries,
     /// The dialect of each binary that was started: by device, inode and time of its last change.
     dialects: Mutex<HashMap<(u64, u64, i64), Dialect>>,
@@ -72,7 +76,8 @@ pub(crate) struct Launcher {
 impl Launcher {
     pub(crate) fn new(options: &Options) -> Self {
         let binaries = Binaries::new(options.shim.clone(), options.runtimes.clone());
-        Self { options: options.clone(), binaries, dialects: Mutex::default() }
+        let daemon = std::env::current_exe().unwrap_or_else(|_| "gantryd".into());
+        Self { options: options.clone(), daemon, binaries, dialects: Mutex::default() }
     }
 
     /// Where sockets of our shims are.
@@ -93,7 +98,12 @@ impl Launcher {
         self.sockets().join(name)
     }
 
-    /// Starts a shim of ours on a socket that we make. Returns once it is executed; it can be connected to. Blocks.
+    /// Where a shim of ours serves.
+    pub(crate) fn address(&self, namespace: &Namespace, group: &str) -> Address {
+        Address::ttrpc(3, &self.socket(namespace, group))
+    }
+
+    /// Starts a shim of ours on a socket that we make, and connects to that. Returns once it is executed. Blocks.
     ///
     /// # Errors
     /// What the kernel says.
@@ -112,13 +122,18 @@ impl Launcher {
         let child = self
             .command(&executable(&binary), launch)
             .arg0(OURS)
+            // Not by the working directory: with one, Rust's library forks this whole process in place of vfork(2).
+            .arg("-bundle")
+            .arg(launch.bundle)
             .arg("serve")
             .stdin(theirs)
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(Error::file("executing", &program.path))?;
-        Ok(Started { address: Address::ttrpc(3, &socket), child: Some(child) })
+        // The kernel has it wait in the queue.
+        let stream = connect(&socket)?;
+        Ok(Started { address: self.address(launch.namespace, launch.group), child: Some(child), stream })
     }
 
     /// Starts a shim as containerd does.
@@ -151,7 +166,10 @@ impl Launcher {
         }
         let address = Address::parse(&said)
             .map_err(|error| Error::Start { program: program.path.clone(), reason: error.to_string() })?;
-        Ok(Started { address, child: None })
+        let socket = address.socket().unwrap_or_default();
+        let stream =
+            tokio::task::spawn_blocking(move || connect(&socket)).await.map_err(|_| Error::Panicked)??;
+        Ok(Started { address, child: None, stream })
     }
 
     /// Removes what a shim left that does not live.
@@ -195,7 +213,7 @@ impl Launcher {
     ) -> Result<Vec<u8>, Error> {
         let mut command = self.command(&program.path, launch);
         // As containerd does; ours makes a session of its own, which a leader cannot.
-        command.args(arguments).process_group(0);
+        command.args(arguments).current_dir(launch.bundle).process_group(0);
         run(command, &program.path, input).await
     }
 
@@ -207,9 +225,8 @@ impl Launcher {
             .args(["-namespace", launch.namespace.as_str(), "-address"])
             .arg(&options.grpc)
             .arg("-publish-binary")
-            .arg(std::env::current_exe().unwrap_or_else(|_| "gantryd".into()))
+            .arg(&self.daemon)
             .args(["-id", launch.id])
-            .current_dir(launch.bundle)
             .env("NAMESPACE", launch.namespace.as_str())
             .env("TTRPC_ADDRESS", &options.events)
             .env("GRPC_ADDRESS", &options.grpc)
@@ -236,7 +253,7 @@ impl Launcher {
             containerd_version: options.version.clone(),
             containerd_ttrpc_address: options.events.display().to_string(),
             containerd_grpc_address: options.grpc.display().to_string(),
-            containerd_binary: std::env::current_exe().unwrap_or_default().display().to_string(),
+            containerd_binary: self.daemon.display().to_string(),
             extensions: launch.options.map(extension).into_iter().collect(),
             socket_dir: Some(self.sockets().display().to_string()),
         }
@@ -256,6 +273,13 @@ fn listen(path: &Path) -> Result<UnixListener, Error> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
         .map_err(Error::file("listening at", path))?;
     Ok(listener)
+}
+
+/// Connects to a shim's socket.
+fn connect(path: &Path) -> Result<UnixStream, Error> {
+    let stream = UnixStream::connect(path).map_err(Error::file("connecting to", path))?;
+    stream.set_nonblocking(true).map_err(Error::file("connecting to", path))?;
+    Ok(stream)
 }
 
 /// What a shim that has ended said. Blocks.

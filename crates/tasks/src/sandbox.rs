@@ -13,9 +13,8 @@ use gantry_proto_shim::sandbox::{
 };
 use gantry_types::ErrorKind;
 
-use crate::bundle::Contents;
-use crate::shim::{CALL_TIMEOUT, Owned, Shim};
-use crate::tasks::{Inner, start};
+use crate::shim::{CALL_TIMEOUT, Shim};
+use crate::tasks::{Inner, Parts, start};
 use crate::{Error, Key, Tasks};
 
 /// What a sandbox is made of.
@@ -128,44 +127,22 @@ impl Tasks {
 
 async fn create(inner: &Arc<Inner>, key: &Key, request: SandboxRequest) -> Result<Arc<Shim>, Error> {
     let program = inner.launcher.binaries.find(&request.runtime, "")?;
-    let bundle = {
-        let (inner, key) = (Arc::clone(inner), key.clone());
-        let (config, options, binary) =
-            (request.config, request.runtime_options.clone(), program.path.clone());
-        let make = move || {
-            let contents = Contents {
-                config: config.as_deref(),
-                options: options.as_ref(),
-                sandbox: Some(&key.1),
-                binary: &binary,
-                group: &key.1,
-            };
-            inner.place.make(&key.0, &key.1, &contents)
-        };
-        tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)??
-    };
-    let owned = Owned {
-        namespace: key.0.clone(),
-        id: key.1.clone(),
-        bundle: bundle.clone(),
-        group: key.1.clone(),
+    let parts = Parts {
+        config: request.config,
         options: request.runtime_options,
+        sandbox: Some(key.1.clone()),
+        program,
+        group: key.1.clone(),
     };
     let message = CreateSandboxRequest {
         sandbox_id: key.1.clone(),
-        bundle_path: bundle.display().to_string(),
+        bundle_path: inner.place.path(&key.0, &key.1).display().to_string(),
         rootfs: request.rootfs,
         options: request.options,
         netns_path: request.netns,
         annotations: request.annotations,
     };
-    let shim = match start(inner, &program, owned).await {
-        Ok(shim) => shim,
-        Err(error) => {
-            inner.remove_bundle(key.0.clone(), key.1.clone()).await;
-            return Err(error);
-        }
-    };
+    let shim = start(inner, key, parts).await?;
     shim.enter(&key.1, 0);
     let made: Result<CreateSandboxResponse, Error> =
         shim.call_sandbox(&key.1, method::CREATE_SANDBOX, &message, Some(CALL_TIMEOUT)).await;

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::address::Address;
 use crate::binary::Program;
 use crate::client::{CallError, Client};
-use crate::launch::{Launch, Launcher, said};
+use crate::launch::{Launch, Launcher, Started, said};
 use crate::tasks::Inner;
 use crate::{Error, Refusal};
 
@@ -490,15 +490,21 @@ pub(crate) async fn open(
     owned: Owned,
 ) -> Result<(Client, Address, Option<Child>), Error> {
     let started = if program.ours {
-        let (launcher, program, owned) = (Arc::clone(launcher), program.clone(), owned.clone());
+        let (launcher, program) = (Arc::clone(launcher), program.clone());
         let start = move || launcher.start_ours(&program, &owned.launch());
         tokio::task::spawn_blocking(start).await.map_err(|_| Error::Panicked)??
     } else {
         launcher.start_foreign(program, &owned.launch()).await?
     };
-    let socket = started.address.socket().unwrap_or_default();
-    let client = Client::connect(&socket).await.map_err(Error::file("connecting to", &socket))?;
-    Ok((client, started.address, started.child))
+    connected(started)
+}
+
+/// The parts of a shim that was started.
+pub(crate) fn connected(started: Started) -> Result<(Client, Address, Option<Child>), Error> {
+    let Started { address, child, stream } = started;
+    let stream = tokio::net::UnixStream::from_std(stream);
+    let stream = stream.map_err(Error::file("connecting to", &address.address))?;
+    Ok((Client::of(stream), address, child))
 }
 
 /// Cleans up after a shim that stays dead, and tells how its containers ended.

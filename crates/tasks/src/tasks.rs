@@ -1,6 +1,7 @@
 //! All tasks, by namespace and container, and what can be done with them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,10 +19,11 @@ use gantry_types::{ErrorKind, Namespace};
 use serde::Deserialize;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
+use crate::address::Address;
 use crate::bundle::{Contents, Place};
 use crate::client::Client;
-use crate::launch::Launcher;
-use crate::shim::{CALL_TIMEOUT, Lost, Owned, Shim, open, watch};
+use crate::launch::{Launch, Launcher, Started};
+use crate::shim::{CALL_TIMEOUT, Lost, Shim, connected, watch};
 use crate::{Error, Options};
 
 /// Whose a task is: its namespace and its container.
@@ -411,32 +413,16 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
         None if program.ours => group(&request.config)?.unwrap_or_else(|| id.clone()),
         None => id.clone(),
     };
-    let bundle = {
-        let (inner, key, group) = (Arc::clone(inner), key.clone(), group.clone());
-        let (config, sandbox) = (request.config, request.sandbox.clone());
-        let (options, binary) = (options.clone(), program.path.clone());
-        let make = move || {
-            let contents = Contents {
-                config: Some(&config),
-                options: options.as_ref(),
-                sandbox: sandbox.as_deref(),
-                binary: &binary,
-                group: &group,
-            };
-            inner.place.make(&key.0, &key.1, &contents)
-        };
-        tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)??
-    };
-    let owned = Owned {
-        namespace: namespace.clone(),
-        id: id.clone(),
-        bundle: bundle.clone(),
-        group: group.clone(),
+    let parts = Parts {
+        config: Some(request.config),
         options: options.clone(),
+        sandbox: request.sandbox.clone(),
+        program,
+        group: group.clone(),
     };
     let message = CreateTaskRequest {
         id: id.clone(),
-        bundle: bundle.display().to_string(),
+        bundle: inner.place.path(namespace, id).display().to_string(),
         rootfs: request.rootfs,
         terminal: request.terminal,
         stdin: request.stdin,
@@ -449,26 +435,17 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     let lock_key = (namespace.clone(), group);
     let mut guard = inner.groups.lock(&lock_key).await;
     let shim = match guard.clone().filter(|shim| !shim.is_dead()) {
-        Some(shim) => {
-            let address = shim.address.clone();
-            let inner = Arc::clone(inner);
-            let write = move || inner.place.set_address(&bundle, &address);
-            match tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)? {
-                Ok(()) => Ok(shim),
-                Err(error) => Err(error),
-            }
-        }
+        Some(shim) => join(inner, key, parts, &shim).await.map(|()| shim),
         None if request.sandbox.is_some() => {
             let reason = format!("sandbox {:?} does not run", lock_key.1);
             Err(Error::Invalid { what: "sandbox", reason })
         }
-        None => start(inner, &program, owned).await,
+        None => start(inner, key, parts).await,
     };
     let shim = match shim {
         Ok(shim) => shim,
         Err(error) => {
             inner.groups.release(&lock_key, guard, true);
-            inner.remove_bundle(namespace.clone(), id.clone()).await;
             return Err(error);
         }
     };
@@ -483,7 +460,9 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
         }
         Err(error) => {
             let error = match (error, shim.reason().await) {
-                (Error::Lost { .. }, Some(reason)) => Error::Start { program: program.path.clone(), reason },
+                (Error::Lost { .. }, Some(reason)) => {
+                    Error::Start { program: shim.program.path.clone(), reason }
+                }
                 (error, _) => error,
             };
             // What was begun; that there is nothing is the ordinary case.
@@ -495,22 +474,92 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     }
 }
 
-/// Starts a shim, and watches it.
-pub(crate) async fn start(
-    inner: &Arc<Inner>,
-    program: &crate::binary::Program,
-    owned: Owned,
-) -> Result<Arc<Shim>, Error> {
-    let (namespace, group, options) = (owned.namespace.clone(), owned.group.clone(), owned.options.clone());
-    let bundle = owned.bundle.clone();
-    let (client, address, child) = open(&inner.launcher, program, owned).await?;
-    {
-        let (inner, address) = (Arc::clone(inner), address.clone());
-        // Beside the shim's start.
-        let write = move || inner.place.set_address(&bundle, &address);
-        tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)??;
+/// What a bundle is made of, for another thread.
+pub(crate) struct Parts {
+    pub(crate) config: Option<Vec<u8>>,
+    pub(crate) options: Option<Any>,
+    pub(crate) sandbox: Option<String>,
+    pub(crate) program: crate::binary::Program,
+    pub(crate) group: String,
+}
+
+impl Parts {
+    fn make(&self, place: &Place, key: &Key, address: Option<&Address>) -> Result<PathBuf, Error> {
+        let contents = Contents {
+            config: self.config.as_deref(),
+            options: self.options.as_ref(),
+            sandbox: self.sandbox.as_deref(),
+            binary: &self.program.path,
+            group: &self.group,
+            address,
+        };
+        place.make(&key.0, &key.1, &contents)
     }
-    Ok(adopt(inner, namespace, group, program.clone(), options, address, client, child))
+}
+
+/// Makes the bundle of a container that comes into a shim.
+async fn join(inner: &Arc<Inner>, key: &Key, parts: Parts, shim: &Arc<Shim>) -> Result<(), Error> {
+    let (inner, key, address) = (Arc::clone(inner), key.clone(), shim.address.clone());
+    let make = move || parts.make(&inner.place, &key, Some(&address)).map(drop);
+    tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)?
+}
+
+/// Makes a bundle, starts its shim, and watches that. Nothing is left if it cannot be started.
+pub(crate) async fn start(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<Arc<Shim>, Error> {
+    let started = if parts.program.ours {
+        start_ours(inner, key, parts).await
+    } else {
+        start_foreign(inner, key, parts).await
+    };
+    let (started, parts) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            inner.remove_bundle(key.0.clone(), key.1.clone()).await;
+            return Err(error);
+        }
+    };
+    let (client, address, child) = connected(started)?;
+    let Parts { options, program, group, .. } = parts;
+    Ok(adopt(inner, key.0.clone(), group, program, options, address, client, child))
+}
+
+/// On one thread from the first directory to the connection: this is the way of every container.
+async fn start_ours(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Started, Parts), Error> {
+    let (inner, key) = (Arc::clone(inner), key.clone());
+    let start = move || {
+        let address = inner.launcher.address(&key.0, &parts.group);
+        let bundle = parts.make(&inner.place, &key, Some(&address))?;
+        let launch = Launch {
+            namespace: &key.0,
+            id: &key.1,
+            bundle: &bundle,
+            group: &parts.group,
+            options: parts.options.as_ref(),
+        };
+        let started = inner.launcher.start_ours(&parts.program, &launch)?;
+        Ok((started, parts))
+    };
+    tokio::task::spawn_blocking(start).await.map_err(|_| Error::Panicked)?
+}
+
+async fn start_foreign(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Started, Parts), Error> {
+    let (bundle, parts) = {
+        let (inner, key) = (Arc::clone(inner), key.clone());
+        let make = move || parts.make(&inner.place, &key, None).map(|bundle| (bundle, parts));
+        tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)??
+    };
+    let launch = Launch {
+        namespace: &key.0,
+        id: &key.1,
+        bundle: &bundle,
+        group: &parts.group,
+        options: parts.options.as_ref(),
+    };
+    let started = inner.launcher.start_foreign(&parts.program, &launch).await?;
+    let (inner, address) = (Arc::clone(inner), started.address.clone());
+    let write = move || inner.place.set_address(&bundle, &address);
+    tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)??;
+    Ok((started, parts))
 }
 
 /// Takes a connected shim among ours.

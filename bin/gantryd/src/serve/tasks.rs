@@ -87,8 +87,8 @@ async fn copy_log(path: &Path) -> std::io::Result<()> {
         match () {
             () if text.contains("level=error") => tracing::error!(target: "shim", "{text}"),
             () if text.contains("level=warn") => tracing::warn!(target: "shim", "{text}"),
-            () if text.contains("level=debug") => tracing::debug!(target: "shim", "{text}"),
-            () => tracing::info!(target: "shim", "{text}"),
+            // What shims find worth telling is for developers.
+            () => tracing::debug!(target: "shim", "{text}"),
         }
     }
 }
