@@ -18,9 +18,20 @@ const UNKNOWN_STATUS: u32 = 255;
 /// Writes to the journal what is heard of lost tasks, until the daemon ends.
 pub(super) async fn record(store: Store, mut lost: UnboundedReceiver<Lost>) {
     while let Some(lost) = lost.recv().await {
-        if let Err(error) = tell(&store, &lost).await {
-            tracing::error!(namespace = %lost.namespace, container = lost.id, %error, "the end of a task cannot be written down");
-        }
+        write(&store, &lost).await;
+    }
+}
+
+/// The same for what has been heard already.
+pub(super) async fn record_waiting(store: &Store, lost: &mut UnboundedReceiver<Lost>) {
+    while let Ok(lost) = lost.try_recv() {
+        write(store, &lost).await;
+    }
+}
+
+async fn write(store: &Store, lost: &Lost) {
+    if let Err(error) = tell(store, lost).await {
+        tracing::error!(namespace = %lost.namespace, container = lost.id, %error, "the end of a task cannot be written down");
     }
 }
 

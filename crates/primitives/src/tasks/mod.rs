@@ -92,10 +92,12 @@ impl Tasks {
     /// Root.
     pub async fn open(store: Store, options: TaskOptions) -> Result<(Self, Recovered)> {
         let opened = tokio::task::spawn_blocking(move || gantry_tasks::Tasks::open(&options)).await;
-        let (tasks, receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
+        let (tasks, mut receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
         let tasks = Self { store, tasks };
-        tokio::spawn(lost::record(tasks.store.clone(), receiver));
         let recovered = tasks.tasks.recover().await?;
+        // What is known of an end comes first: what is left after it has ended unseen.
+        lost::record_waiting(&tasks.store, &mut receiver).await;
+        tokio::spawn(lost::record(tasks.store.clone(), receiver));
         lost::settle(&tasks).await?;
         Ok((tasks, recovered))
     }
