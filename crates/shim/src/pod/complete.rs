@@ -252,6 +252,11 @@ impl Pod {
         };
         take_over(process, &made, streams);
         let served = process.console.is_some() || !process.streams.is_empty();
+        // A client may have written all that it has, and said so, while the process was made.
+        let input_closed = process.input_closed;
+        if input_closed && !served {
+            process.close_input();
+        }
         // It may have ended before we knew that it is ours. A process that lives has its number from somebody who ended before.
         let ended = process.pidfd.as_ref().is_none_or(super::exit::has_ended);
         if ended && let Some(index) = self.ended.iter().position(|ended| ended.pid == made.pid) {
@@ -260,7 +265,11 @@ impl Pod {
                 process.untold = Some(ended.exit);
             }
         }
-        served.then(|| self.add_streams(id, exec_id)).transpose()
+        let added = served.then(|| self.add_streams(id, exec_id)).transpose()?;
+        if input_closed && served {
+            self.close_input(id, exec_id)?;
+        }
+        Ok(added)
     }
 
     /// A process's streams are served, or cannot be: then there is no process.

@@ -449,14 +449,22 @@ impl Pod {
     }
 
     pub(super) fn close_io(&mut self, request: &CloseIORequest) -> Result<Reply, Failure> {
-        let process = self.process_mut(&request.id, &request.exec_id)?;
         if request.stdin {
-            process.close_input();
-            if process.streamed {
-                self.close_streamed_input(&request.id, &request.exec_id);
-            }
+            self.close_input(&request.id, &request.exec_id)?;
+        } else {
+            self.process_mut(&request.id, &request.exec_id)?;
         }
         Reply::empty()
+    }
+
+    /// Lets a process see the end of its input when its client has closed his.
+    pub(super) fn close_input(&mut self, id: &str, exec_id: &str) -> Result<(), Failure> {
+        let process = self.process_mut(id, exec_id)?;
+        process.close_input();
+        if process.streamed {
+            self.close_streamed_input(id, exec_id);
+        }
+        Ok(())
     }
 
     pub(super) fn wait(&mut self, caller: Caller, request: &WaitRequest) -> Result<Reply, Failure> {
