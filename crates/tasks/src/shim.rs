@@ -399,8 +399,8 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
             return;
         }
         tracing::warn!(namespace = %shim.namespace, group = shim.group, "a shim has died: {how}");
-        if !shim.answered.swap(false, Ordering::SeqCst) {
-            // Who wanted it is told.
+        if !shim.answered.swap(false, Ordering::SeqCst) && shim.is_empty() {
+            // Who wanted it is told. One that was started again has containers, whether it was asked for anything or not.
             shim.state.send_replace(State::Dead(how.into()));
             return;
         }
