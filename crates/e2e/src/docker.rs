@@ -1,7 +1,7 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -20,6 +20,14 @@ pub struct Docker {
 /// How long the daemon may take to answer for the first time, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
+const WITHOUT_NETWORK: [&str; 2] = ["--bridge=none", "--iptables=false"];
+
+/// Options for the runtime under test as the default.
+fn under_test() -> Vec<String> {
+    let add = format!("--add-runtime=ours={}", runtime_binary().display());
+    vec!["--default-runtime".into(), "ours".into(), add]
+}
+
 impl Docker {
     /// The one of this test process; started, and loaded with the image, when it is first asked for.
     ///
@@ -27,7 +35,7 @@ impl Docker {
     /// When it does not start.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Docker> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start("gt-dk", &[]))
+        SHARED.get_or_init(|| Self::start("gt-dk", &under_test()))
     }
 
     /// One that maps the root of its containers to the user `gantry-test`'s subordinate ids.
@@ -37,11 +45,24 @@ impl Docker {
     pub fn remapped() -> &'static Self {
         static REMAPPED: OnceLock<Docker> = OnceLock::new();
         REMAPPED.get_or_init(|| {
-            Self::start("gt-dkr", &["--userns-remap=gantry-test", "--bridge=none", "--iptables=false"])
+            let mut options = under_test();
+            options.push("--userns-remap=gantry-test".into());
+            options.extend(WITHOUT_NETWORK.map(str::to_owned));
+            Self::start("gt-dkr", &options)
         })
     }
 
-    fn start(name: &str, options: &[&str]) -> Self {
+    /// One on the socket of a containerd that runs already, with the runtime that dockerd has by default and no network.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn on(name: &str, containerd: &Path) -> Self {
+        let mut options = vec!["--containerd".to_owned(), containerd.display().to_string()];
+        options.extend(WITHOUT_NETWORK.map(str::to_owned));
+        Self::start(name, &options)
+    }
+
+    fn start(name: &str, options: &[String]) -> Self {
         // Two daemons at once would fight over the chains of iptables and the bridge.
         static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _alone = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -56,8 +77,7 @@ impl Docker {
             .arg(dir.join("root"))
             .args(["--exec-root", &format!("/run/{name}"), "--pidfile", &format!("/run/{name}.pid")])
             .args(["--host", &format!("unix://{socket}"), "--storage-driver", "overlay2"])
-            .args(["--oom-score-adjust", "0", "--default-runtime", "ours"])
-            .arg(format!("--add-runtime=ours={}", runtime_binary().display()))
+            .args(["--oom-score-adjust", "0"])
             .args(options)
             .stdin(Stdio::null())
             .stdout(log())

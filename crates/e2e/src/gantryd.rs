@@ -9,6 +9,8 @@ use std::time::Duration;
 use gantry_testkit::{Invocation, mounts_below, until_within};
 use serde_json::Value;
 
+use crate::caller::Caller;
+
 /// The daemon under test, with `ctr` as its client: `gantryd`, or with `GANTRY_DAEMON=containerd` the reference.
 #[derive(Debug)]
 pub struct Gantryd {
@@ -141,6 +143,20 @@ impl Gantryd {
         daemon.wait().expect("the daemon is ours");
     }
 
+    /// Ends the daemon with SIGTERM, and says whether it ended well.
+    ///
+    /// # Panics
+    /// When it does not run, or does not end.
+    pub fn stop(&self) -> bool {
+        let daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut daemon = daemon.expect("a daemon that runs");
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the daemon is ours");
+        let status =
+            until_within(START, "the daemon to end", || daemon.try_wait().expect("the daemon is ours"));
+        status.success()
+    }
+
     /// Whether the daemon has ended by itself, as at a failpoint.
     pub fn has_ended(&self) -> bool {
         let mut daemon = self.daemon.lock().unwrap_or_else(PoisonError::into_inner);
@@ -201,14 +217,21 @@ impl Gantryd {
         self.dir.join("root")
     }
 
+    /// The directory of what describes processes: bundles, sockets.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
     /// Its log, for messages.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// The open descriptors of the daemon, but for its threads' own.
+    /// The open descriptors of the daemon, but for its connections to its database: they are kept for the next who read.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid())).into_iter().flatten().flatten();
+        let targets = open.filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.filter(|target| !target.to_string_lossy().contains("/meta.db")).count()
     }
 
     /// Waits until that is so.
@@ -252,6 +275,16 @@ impl Tenant<'_> {
     /// A command of `ctr` in the namespace.
     pub fn ctr<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
         self.daemon.ctr(["--namespace", self.name]).args(args)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.name
+    }
+
+    /// Requests to it that no client of others sends.
+    pub fn caller(&self) -> Caller {
+        Caller::new(&self.daemon.socket, self.name)
     }
 
     /// The daemon.

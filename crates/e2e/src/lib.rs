@@ -11,6 +11,7 @@
 //! [`Gantryd`] is the daemon under test, or the reference in its place.
 #![forbid(unsafe_code)]
 
+mod caller;
 mod containerd;
 mod docker;
 mod gantryd;
@@ -21,6 +22,7 @@ mod registry;
 mod transfer;
 pub mod tree;
 
+pub use caller::{Caller, Seen};
 pub use containerd::Containerd;
 pub use docker::Docker;
 pub use gantryd::{Gantryd, Tenant, client_is_2, on_reference};

@@ -8,9 +8,9 @@ use gantry_proto_containerd::transfer_service::TransferRequest;
 use gantry_proto_containerd::transfer_service::transfer_client::TransferClient;
 use gantry_proto_containerd::types::Platform;
 use gantry_proto_containerd::{Any, header};
-use hyper_util::rt::TokioIo;
 use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
+
+use crate::caller;
 
 /// Longer than any pull of the tests.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -75,15 +75,8 @@ impl ServerPull {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let request = self.request()?;
-        let socket = socket.to_owned();
-        let connector = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
         runtime.block_on(async {
-            let endpoint = Endpoint::from_static("http://daemon");
-            let channel =
-                endpoint.connect_with_connector(connector).await.map_err(|error| format!("{error:?}"))?;
+            let channel = caller::connect(socket).await.map_err(|error| format!("{error:?}"))?;
             let mut client = TransferClient::new(channel);
             let answer = tokio::time::timeout(self.patience.unwrap_or(LIMIT), client.transfer(request)).await;
             answer

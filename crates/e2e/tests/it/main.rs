@@ -11,6 +11,7 @@ mod docker;
 mod podman;
 mod shim;
 mod store;
+mod tasks;
 
 use gantry_testkit::{Invocation, Output, Terminal};
 
