@@ -75,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-registry",
             "gantry-primitives",
             "gantry-door-containerd",
+            "gantry-proto-containerd",
         ],
     ),
     ("gantry-runtime-bin", &["gantry-types", "gantry-sys", "gantry-cgroup", "gantry-runtime"]),

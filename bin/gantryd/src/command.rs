@@ -13,6 +13,8 @@ Serves containers, images and snapshots at its sockets.
 commands:
   serve                    what is done without a command
   upgrade                  have the daemon of this root execute its binary again, with its sockets
+  gc                       remove what nothing refers to, and wait for that: by the daemon of this root, if one runs
+  gc --dry-run [--json]    say what that would remove and keep, each with why; changes nothing
   config default           print the configuration that holds without a file
   config dump              print the configuration that the file makes
   run                      run one container of an image layout: gantryd run --help
@@ -37,11 +39,20 @@ pub(crate) struct Options {
     pub(crate) state: Option<PathBuf>,
 }
 
+/// How something is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Text,
+    Json,
+}
+
 /// What `gantryd` is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
     Serve(Options),
     Upgrade(Options),
+    Gc(Options),
+    GcDryRun(Options, Format),
     ConfigDefault,
     ConfigDump(Options),
     Version,
@@ -53,6 +64,8 @@ impl Command {
     pub(crate) fn parse(mut given: impl Iterator<Item = String>) -> Result<Self> {
         let mut options = Options::default();
         let mut words = Vec::new();
+        // Flags that only some commands have.
+        let mut own = Vec::new();
         while let Some(argument) = given.next() {
             if !argument.starts_with('-') {
                 words.push(argument);
@@ -74,18 +87,32 @@ impl Command {
                 "state" => options.state = Some(value()?.into()),
                 "v" | "version" => return Ok(Self::Version),
                 "h" | "help" => return Ok(Self::Help),
+                "dry-run" | "json" if attached.is_none() => own.push(name.to_owned()),
                 _ => bail!("{flag} is no flag"),
             }
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Ok(match words.as_slice() {
+        let mut has = |flag: &str| {
+            let before = own.len();
+            own.retain(|given| given != flag);
+            own.len() < before
+        };
+        let command = match words.as_slice() {
             [] | ["serve"] => Self::Serve(options),
+            ["gc"] if has("dry-run") => {
+                Self::GcDryRun(options, if has("json") { Format::Json } else { Format::Text })
+            }
+            ["gc"] => Self::Gc(options),
             ["upgrade"] => Self::Upgrade(options),
             ["config", "default"] => Self::ConfigDefault,
             ["config", "dump"] => Self::ConfigDump(options),
             ["help"] => Self::Help,
             words => bail!("{:?} is no command", words.join(" ")),
-        })
+        };
+        if let Some(flag) = own.first() {
+            bail!("--{flag} means nothing here");
+        }
+        Ok(command)
     }
 }
 
@@ -120,6 +147,9 @@ mod tests {
             };
             assert_eq!(parse(text).unwrap(), Command::Serve(expected), "{text}");
         }
+        assert_eq!(parse("gc").unwrap(), Command::Gc(Options::default()));
+        let dry_run = Command::GcDryRun(Options::default(), Format::Json);
+        assert_eq!(parse("gc --json --dry-run").unwrap(), dry_run);
         assert_eq!(parse("").unwrap(), Command::Serve(Options::default()));
         assert_eq!(parse("config default").unwrap(), Command::ConfigDefault);
         assert_eq!(parse("--version").unwrap(), Command::Version);
@@ -127,7 +157,7 @@ mod tests {
 
     #[test]
     fn unknown_and_unfinished_words_are_refused() {
-        for text in ["walk", "config", "--nonsense", "-l loud", "--root"] {
+        for text in ["walk", "config", "--nonsense", "-l loud", "--root", "gc --json", "serve --dry-run"] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   command ─► serve ─► settings ─► place (directories, lock) ─► sockets ─► store ─► door
 //!           │                                                       └─ signals, metrics, service manager
+//!           ├► gc: the daemon's collector, or the store without a daemon
 //!           ├► config default, config dump
 //!           └► run: one container of an image layout, without a daemon
 //! ```
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod command;
+mod gc;
 mod run;
 mod serve;
 
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
     let result = match Command::parse(given) {
         Ok(Command::Serve(options)) => serve::run(&options),
         Ok(Command::Upgrade(options)) => serve::upgrade(&options),
+        Ok(Command::Gc(options)) => gc::collect(&options),
+        Ok(Command::GcDryRun(options, format)) => gc::dry_run(&options, format),
         Ok(Command::ConfigDefault) => serve::print_default(),
         Ok(Command::ConfigDump(options)) => serve::print_config(&options),
         Ok(Command::Version) => {

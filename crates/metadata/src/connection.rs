@@ -1,5 +1,6 @@
 //! How connections are opened, and the pool of those that read.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,6 +42,41 @@ pub(crate) fn open_checkpointer(path: &Path) -> Result<Connection, Error> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     Ok(connection)
+}
+
+/// A connection that only looks, for another process than the one that has the database. It makes no file beside it, and
+/// writes back no log; only the log's index (`-shm`) of a process that was killed is made anew.
+pub(crate) fn open_beside(path: &Path) -> Result<Connection, Error> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = if beside(path, "-wal").exists() {
+        Connection::open_with_flags(path, flags)?
+    } else {
+        // Nobody has it open. SQLite would make a log even so, unless it is told that nothing changes.
+        Connection::open_with_flags(immutable(path), flags | OpenFlags::SQLITE_OPEN_URI)?
+    };
+    set_up(&connection, READER_CACHE_KIB)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+/// The file that SQLite keeps beside `path` under its name and `suffix`.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// SQLite's URI of a file that does not change (sqlite.org/uri.html).
+fn immutable(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'.' | b'-' | b'_' => uri.push(char::from(*byte)),
+            byte if byte.is_ascii_alphanumeric() => uri.push(char::from(*byte)),
+            byte => uri.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    uri + "?mode=ro&immutable=1"
 }
 
 fn set_up(connection: &Connection, cache_kib: i64) -> Result<(), Error> {

@@ -21,7 +21,7 @@ use crate::writer::{Answer, Message, Writer};
 use crate::{Change, Error, Release, View, events, invariants, namespaces, released, schema};
 
 /// The file in the directory that [`Database::open`] gets.
-const FILE: &str = "meta.db";
+pub const FILE: &str = "meta.db";
 
 /// When a commit is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,5 +1,5 @@
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gantry_types::ErrorKind;
 
@@ -64,6 +64,16 @@ pub enum Error {
         /// Ours.
         known: i64,
     },
+    /// An earlier version of Gantry wrote the file, and it is only to be looked at.
+    #[error("{} has schema version {found}, and this version of Gantry reads {known}: start its daemon first", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
     /// The file is damaged.
     #[error("the database is damaged: {0}")]
     Damaged(String),
@@ -94,7 +104,7 @@ impl Error {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } => ErrorKind::InvalidArgument,
-            Self::Refused { .. } | Self::Newer { .. } => ErrorKind::FailedPrecondition,
+            Self::Refused { .. } | Self::Newer { .. } | Self::Older { .. } => ErrorKind::FailedPrecondition,
             Self::ResourceType(_) => ErrorKind::Unimplemented,
             Self::Cursor { .. } => ErrorKind::OutOfRange,
             Self::Damaged(_) => ErrorKind::DataLoss,
@@ -106,6 +116,14 @@ impl Error {
             },
             Self::Commit(_, kind) => *kind,
             Self::Closed => ErrorKind::Unavailable,
+        }
+    }
+
+    /// The same, with the name of the file that is damaged.
+    pub(crate) fn of_file(self, path: &Path) -> Self {
+        match self {
+            Self::Damaged(what) => Self::Damaged(format!("{}: {what}", path.display())),
+            other => other,
         }
     }
 

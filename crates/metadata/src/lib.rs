@@ -47,10 +47,10 @@ mod time;
 mod view;
 mod writer;
 
-pub use collector::{Collected, Collection, collect, dry_run};
+pub use collector::{Collected, Collection, collect, dry_run, dry_run_beside};
 pub use containers::Container;
 pub use contents::Content;
-pub use database::{Database, Dirt, Durability, IngestHold, Options, Pin};
+pub use database::{Database, Dirt, Durability, FILE, IngestHold, Options, Pin};
 pub use error::Error;
 pub use events::{Envelope, Event};
 pub use images::{Holder, Image, SharedImage};

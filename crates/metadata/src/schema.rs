@@ -1,5 +1,6 @@
 //! Versions of the schema, and the way from each to the next.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -19,6 +20,16 @@ const MIGRATIONS: &[Migration] = &[
 
 /// The version that this code reads and writes.
 pub(crate) const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].version;
+
+/// Refuses a database of another version than [`VERSION`]: for who only looks.
+pub(crate) fn require(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    match found.cmp(&VERSION) {
+        Ordering::Equal => Ok(()),
+        Ordering::Greater => Err(Error::Newer { path: path.to_owned(), found, known: VERSION }),
+        Ordering::Less => Err(Error::Older { path: path.to_owned(), found, known: VERSION }),
+    }
+}
 
 /// Brings the database to [`VERSION`], one transaction for each step.
 pub(crate) fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {

@@ -4,10 +4,12 @@
 //! waits, and by the flusher when releases have become durable. Nobody else waits for it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use gantry_metadata::{Bytes, Collected, Dirt, contents, snapshots};
+use gantry_metadata::collector::Plan;
+use gantry_metadata::{Bytes, Collected, Dirt, Timestamp, contents, snapshots};
 use gantry_snapshot::SnapshotNumber;
 use gantry_types::ErrorKind;
 use tokio::sync::oneshot;
@@ -340,6 +342,16 @@ fn absent_is_fine(result: std::result::Result<(), gantry_content::Error>) -> Res
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// What a collection of the store at `root` would do now, whether a daemon has it or not: nothing is changed, and nobody waits.
+///
+/// # Errors
+/// FailedPrecondition for a store of another version, DataLoss for a damaged database, NotFound where there is none.
+pub fn plan(root: &Path) -> Result<Plan> {
+    let database = root.join(gantry_metadata::FILE);
+    database.metadata().map_err(Error::file("reading", &database))?;
+    Ok(gantry_metadata::dry_run_beside(root, Timestamp::now())?)
 }
 
 impl Store {

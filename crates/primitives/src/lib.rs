@@ -43,12 +43,14 @@ mod store;
 pub mod tasks;
 
 pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
-pub use collect::Schedule;
+pub use collect::{Schedule, plan};
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;
 pub use diff::DiffRequest;
 pub use error::{Error, Result, chain};
 pub use events::Events;
+pub use gantry_metadata::FILE as DATABASE;
+pub use gantry_metadata::collector::{Item, Plan};
 pub use gantry_metadata::{
     Collected, Container, Content, Durability, Envelope, Event, Holder, Image, Lease, Opaque, Resource,
     Sandbox, Snapshot, SnapshotKind, Task, TaskState, Timestamp,

@@ -2,7 +2,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod gc;
 mod image;
+mod root;
 mod serve;
 
 use std::path::Path;

@@ -18,18 +18,18 @@ use gantry_ttrpc::client::Options;
 use gantry_ttrpc::message::KeyValue;
 use rustix::process::{Pid, Signal, kill_process};
 
-const DAEMON: &str = env!("CARGO_BIN_EXE_gantryd");
+pub(crate) const DAEMON: &str = env!("CARGO_BIN_EXE_gantryd");
 /// How long a daemon may take to say something.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A directory with a configuration, and the service manager's ear.
-struct Place {
+pub(crate) struct Place {
     directory: tempfile::TempDir,
     manager: UnixDatagram,
 }
 
 impl Place {
-    fn new(more: &str) -> Self {
+    pub(crate) fn new(more: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let manager = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -38,14 +38,14 @@ impl Place {
         place
     }
 
-    fn configure(&self, more: &str) {
+    pub(crate) fn configure(&self, more: &str) {
         let dir = self.directory.path().display();
         let text =
             format!("root = \"{dir}/root\"\nstate = \"{dir}/state\"\n[grpc]\naddress = \"{dir}/s\"\n{more}");
         std::fs::write(self.directory.path().join("config.toml"), text).unwrap();
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -55,7 +55,7 @@ impl Place {
         command.env("NOTIFY_SOCKET", self.path("notify")).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
-    fn start(&self) -> Daemon<'_> {
+    pub(crate) fn start(&self) -> Daemon<'_> {
         let mut command = Command::new(DAEMON);
         command.arg("--config").arg(self.path("config.toml")).stdin(Stdio::null());
         let daemon = Daemon { child: self.daemon(&mut command), place: self };
@@ -77,23 +77,29 @@ impl Place {
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 }
 
-struct Daemon<'a> {
+pub(crate) struct Daemon<'a> {
     child: Child,
     place: &'a Place,
 }
 
 impl Daemon<'_> {
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Ends it as a power cut does, but for the page cache.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Ends it as a service manager does.
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.signal(Signal::TERM);
         assert_eq!(self.place.heard(), "STOPPING=1");
         assert!(self.child.wait().unwrap().success(), "{}", self.place.log());

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use crate::time::{self, Timestamp};
 use crate::{Database, Error, View, mounts};
 
-pub use plan::{Item, Plan, dry_run};
+pub use plan::{Item, Plan, dry_run, dry_run_beside};
 
 use mark::Walk;
 use marks::Marks;

@@ -243,7 +243,7 @@ fn dry_run_names_reasons_and_changes_nothing() {
     f.lease("a", "l", &[]);
     f.leased("a", "held", "l");
     let plan = dry_run(&f.database, at(2003)).unwrap();
-    let names: Vec<_> = plan.removed.iter().map(|item| item.name.clone()).collect();
+    let names: Vec<_> = plan.removed.iter().map(|(item, _)| item.name.clone()).collect();
     assert_eq!(names, [digest("loose").to_string()]);
     let why = |name: &str| {
         let found = plan.kept.iter().find(|(item, _)| item.name == name).unwrap();
