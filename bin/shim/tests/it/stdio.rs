@@ -114,6 +114,47 @@ fn input_of_an_exec_is_closed_alone() {
     task.delete_process("e").good();
 }
 
+/// A client that has little to say has said it before the process is there.
+#[test]
+fn input_that_is_closed_before_the_start_ends() {
+    ours!("the reference forgets it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let task = daemon.running(Bundle::new().sleeping());
+    let mut out = Output::new(daemon.path("out"));
+    let mut input = Input::new(daemon.path("in"));
+    input.write("x\n");
+    let io = Io::stdout(out.path()).with_input(input.path());
+    task.exec("e", &crate::harness::process_spec(&["cat"]), io).good();
+    task.close_stdin("e").good();
+    task.start_process("e").good();
+    out.read_until("x\n");
+    input.close();
+    assert_eq!(task.wait_process("e").good().exit_status, 0);
+    task.delete_process("e").good();
+}
+
+/// The same where the bytes of the input are moved.
+#[test]
+fn input_of_a_terminal_that_is_closed_before_the_start_is_shown() {
+    ours!("the reference forgets it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let task = daemon.running(Bundle::new().sleeping());
+    let mut out = Output::new(daemon.path("out"));
+    let mut input = Input::new(daemon.path("in"));
+    input.write("word\n");
+    let io = Io { terminal: true, stderr: String::new(), ..Io::stdout(out.path()).with_input(input.path()) };
+    let mut process = crate::harness::process_spec(&["sh", "-c", "read line; echo got $line; exit 8"]);
+    process["terminal"] = serde_json::json!(true);
+    task.exec("e", &process, io).good();
+    task.close_stdin("e").good();
+    task.start_process("e").good();
+    out.read_until("got word\r\n");
+    assert_eq!(task.wait_process("e").good().exit_status, 8);
+    task.delete_process("e").good();
+}
+
 #[test]
 fn a_reader_goes_and_comes_back() {
     require!(Need::Root);
