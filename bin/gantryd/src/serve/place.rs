@@ -4,6 +4,7 @@ use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
@@ -14,6 +15,9 @@ const ROOT_MODE: u32 = 0o700;
 /// The state: everybody may reach a socket of which they know the name.
 const STATE_MODE: u32 = 0o711;
 const LOCK: &str = "lock";
+/// How long a daemon that was killed may take to be gone: the kernel closes thousands of descriptors before the lock.
+const LOCK_PATIENCE: Duration = Duration::from_millis(1000);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 const UUID: &str = "uuid";
 
 /// The directories, held until it is dropped.
@@ -55,7 +59,14 @@ fn lock(root: &Path) -> Result<File> {
         .mode(0o600)
         .open(&path)
         .with_context(|| format!("cannot open {}", path.display()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let locked = loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => std::thread::sleep(LOCK_PAUSE),
+            locked => break locked,
+        }
+    };
+    match locked {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let mut holder = String::new();
