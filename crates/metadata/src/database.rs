@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -18,10 +18,13 @@ use crate::released::Unlinking;
 use crate::subscription::{Hub, Subscription};
 use crate::view::{Config, Ledger};
 use crate::writer::{Answer, Message, Writer};
-use crate::{Change, Error, Release, View, events, invariants, namespaces, released, schema};
+use crate::{Change, Error, Release, View, error, events, invariants, log, namespaces, released, schema};
 
 /// The file in the directory that [`Database::open`] gets.
 pub const FILE: &str = "meta.db";
+
+/// What is put after its name for a file that says: look at all of it before you serve.
+pub(crate) const SUSPECT: &str = ".suspect";
 
 /// When a commit is durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,10 +94,30 @@ pub(crate) struct Shared {
     pub(crate) collecting: Mutex<()>,
     deletions: AtomicU64,
     mutations: AtomicU64,
+    path: PathBuf,
+    /// Whether anything that was read is damaged.
+    damaged: AtomicBool,
     on_commit: Mutex<Option<CommitHook>>,
 }
 
 impl Shared {
+    /// Says once that the file is damaged, if this thread has met damage, and has the next open look at all of it.
+    pub(crate) fn heed_damage(&self) {
+        if !error::take_noticed() || self.damaged.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        tracing::error!(file = %self.path.display(), "the database is damaged, and what needs the damaged part fails: stop the daemon and run `gantryd repair`");
+        let mark = connection::beside(&self.path, SUSPECT);
+        if let Err(error) = std::fs::write(&mark, "") {
+            tracing::warn!(%error, file = %mark.display(), "the next start does not know that the database is damaged");
+        }
+    }
+
+    /// Whether anything that was read is damaged.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// The writer committed; `ledger` is how things stand.
     pub(crate) fn committed(&self, ledger: &Ledger) {
         self.flush.committed(ledger.released);
@@ -121,17 +144,24 @@ struct Handle {
 }
 
 impl Database {
-    /// Opens `meta.db` in `directory`, or makes it. After a boot that was not clean the file is checked first.
+    /// Opens `meta.db` in `directory`, or makes it. After a boot that was not clean, and after damage was met, the file is checked
+    /// first.
     ///
     /// # Errors
     /// FailedPrecondition if a newer version wrote it, DataLoss if it is damaged, and those of the file system.
     pub fn open(directory: &Path, options: Options) -> Result<Self, Error> {
         let path = directory.join(FILE);
+        Self::open_file(directory, &path, options).map_err(|error| error.of_file(&path))
+    }
+
+    fn open_file(directory: &Path, path: &Path, options: Options) -> Result<Self, Error> {
+        let path = path.to_owned();
+        let log_path = connection::beside(&path, "-wal");
+        log::check(&log_path)?;
         let connection = connection::open_writer(&path, options.durability == Durability::Full)?;
         schema::migrate(&connection, &path)?;
+        look_at_suspect(&connection, &path)?;
         let boot = enter_boot(&connection, &options.boot_id)?;
-        let mut log_path = path.clone().into_os_string();
-        log_path.push("-wal");
         let shared = Arc::new(Shared {
             config: Config { boot, shared: options.shared_namespaces },
             durability: options.durability,
@@ -144,6 +174,8 @@ impl Database {
             collecting: Mutex::default(),
             deletions: AtomicU64::new(0),
             mutations: AtomicU64::new(0),
+            path: path.clone(),
+            damaged: AtomicBool::new(false),
             on_commit: Mutex::default(),
         });
         let ledger = Ledger { released: released::last(&connection)?, ..Ledger::default() };
@@ -154,7 +186,7 @@ impl Database {
         let writer = Writer::new(connection, Arc::clone(&shared), ledger);
         let flusher = Flusher {
             shared: Arc::clone(&shared),
-            log_path: PathBuf::from(log_path),
+            log_path,
             checkpointer: connection::open_checkpointer(&path)?,
         };
         let threads = vec![
@@ -173,7 +205,9 @@ impl Database {
     pub fn read<T, E: From<Error>>(&self, f: impl FnOnce(&View<'_>) -> Result<T, E>) -> Result<T, E> {
         let reader = self.handle.shared.readers.lend()?;
         let transaction = reader.connection().unchecked_transaction().map_err(Error::from)?;
-        f(&View::new(&transaction, &self.handle.shared.config))
+        let result = f(&View::new(&transaction, &self.handle.shared.config));
+        self.handle.shared.heed_damage();
+        result
     }
 
     /// Runs `f` on the writer's thread and returns after its commit. Blocks; must not be called from a change.
@@ -412,10 +446,20 @@ fn enter_boot(connection: &Connection, boot_id: &str) -> Result<i64, Error> {
     Ok(boot)
 }
 
+/// Looks at the whole file where damage was met before.
+fn look_at_suspect(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let mark = connection::beside(path, SUSPECT);
+    if !mark.exists() {
+        return Ok(());
+    }
+    check(connection, "integrity_check")?;
+    std::fs::remove_file(&mark).map_err(|source| Error::Io { path: mark, source })
+}
+
 fn check(connection: &Connection, pragma: &str) -> Result<(), Error> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}(10)"))?;
     let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    if lines == ["ok"] { Ok(()) } else { Err(Error::Damaged(lines.join("; "))) }
+    if lines == ["ok"] { Ok(()) } else { Err(Error::damaged(lines.join("; "))) }
 }
 
 fn sync_directory(directory: &Path) -> Result<(), Error> {

@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -127,6 +128,11 @@ impl Error {
         }
     }
 
+    pub(crate) fn damaged(what: String) -> Self {
+        NOTICED.set(true);
+        Self::Damaged(what)
+    }
+
     pub(crate) fn not_found(what: &'static str, name: impl Into<String>) -> Self {
         Self::NotFound { what, name: name.into() }
     }
@@ -144,11 +150,22 @@ impl Error {
     }
 }
 
+thread_local! {
+    /// Whether this thread met damage since somebody asked.
+    static NOTICED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread met damage since the last call. What a closure of a caller makes of our errors is its own, so they
+/// cannot be looked at afterwards.
+pub(crate) fn take_noticed() -> bool {
+    NOTICED.take()
+}
+
 // Every call into SQLite is ours and none is left out: there is nothing that a variant of its own for each would say.
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Self {
         match sql_kind(&error) {
-            ErrorKind::DataLoss => Self::Damaged(error.to_string()),
+            ErrorKind::DataLoss => Self::damaged(error.to_string()),
             _ => Self::Sql(error),
         }
     }
@@ -162,7 +179,18 @@ fn sql_kind(error: &rusqlite::Error) -> ErrorKind {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => ErrorKind::Unavailable,
         Some(Code::PermissionDenied | Code::ReadOnly) => ErrorKind::PermissionDenied,
         // A column that does not hold what this version wrote there.
-        None if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => ErrorKind::DataLoss,
+        None if is_misfit(error) => ErrorKind::DataLoss,
         _ => ErrorKind::Internal,
     }
+}
+
+fn is_misfit(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    matches!(
+        error,
+        E::FromSqlConversionFailure(..)
+            | E::InvalidColumnType(..)
+            | E::IntegralValueOutOfRange(..)
+            | E::Utf8Error(..)
+    )
 }

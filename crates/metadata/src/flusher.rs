@@ -178,6 +178,7 @@ impl Flusher {
             }
             if let Err(error) = self.checkpoint() {
                 tracing::warn!(%error, "database: the log was not written back");
+                self.shared.heed_damage();
             }
         }
     }

@@ -81,7 +81,7 @@ pub(crate) fn check(view: &View<'_>) -> Result<(), Error> {
     for (what, sql) in BROKEN {
         // Not worth a place among the statements that are kept.
         if view.connection().prepare(sql)?.exists([])? {
-            return Err(Error::Damaged(format!("there is {what}")));
+            return Err(Error::damaged(format!("there is {what}")));
         }
     }
     Ok(())

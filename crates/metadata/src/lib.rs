@@ -31,6 +31,7 @@ pub mod ingests;
 mod invariants;
 mod labels;
 pub mod leases;
+mod log;
 pub mod mounts;
 pub mod namespaces;
 mod node;

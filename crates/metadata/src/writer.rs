@@ -56,6 +56,10 @@ impl Writer {
                 break;
             }
             self.trim();
+            self.shared.heed_damage();
+        }
+        if self.shared.is_damaged() {
+            return;
         }
         // What comes after the end is answered by its channel's end.
         if let Err(error) =

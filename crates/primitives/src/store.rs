@@ -161,6 +161,7 @@ impl Store {
         let boot = options.boot.clone().map_or_else(boot_id, Ok)?;
         let blobs = gantry_content::Options { boot: Some(boot.clone()), ..options.content.clone() };
         let content = gantry_content::Store::open(&root.join("content"), blobs)?;
+        refuse_bytes_without_records(root, &content)?;
         let database = Database::open(
             root,
             gantry_metadata::Options {
@@ -229,6 +230,18 @@ impl Store {
         let inner = Arc::clone(&self.inner);
         tokio::task::spawn_blocking(move || f(&inner)).await.map_err(|_| Error::panicked("a request"))?
     }
+}
+
+/// An empty database beside bytes is one that was lost: all of them would be removed for want of a record.
+fn refuse_bytes_without_records(root: &Path, content: &gantry_content::Store) -> Result<()> {
+    let path = root.join(gantry_metadata::FILE);
+    let empty = path.metadata().map_or(true, |metadata| metadata.len() == 0);
+    if empty && content.blobs()?.next().is_some() {
+        let what =
+            format!("{}: there is none, or it is empty, and there is content beside it", path.display());
+        return Err(gantry_metadata::Error::Damaged(what).into());
+    }
+    Ok(())
 }
 
 fn open_drivers(options: &Options) -> Result<BTreeMap<String, Arc<dyn Driver>>> {

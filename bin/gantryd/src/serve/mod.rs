@@ -24,14 +24,16 @@ mod upgrade;
 use std::collections::BTreeMap;
 use std::future::pending;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use futures_util::Stream;
 use gantry_config::Config;
 use gantry_door_containerd::{About, Door, Limits, Proxy, serve_events};
 use gantry_primitives::{Access, Store};
+use gantry_types::ErrorKind;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -124,15 +126,28 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(traces) = &traces {
         traces.run_on(runtime.handle());
     }
+    let root = config.store.root.clone();
     let result = runtime.block_on(serve(options, settings, log, &place, sockets, &mut next));
     if let (Some(traces), Ok(_)) = (traces, &result) {
         traces.end();
     }
     runtime.shutdown_timeout(THREAD_GRACE);
-    match result? {
+    match result.map_err(|error| with_next_step(error, &root))? {
         Ended::ForGood => Ok(()),
         Ended::ForNext => next.execute(),
     }
+}
+
+/// Says what is to be done about a damaged database.
+fn with_next_step(error: anyhow::Error, root: &Path) -> anyhow::Error {
+    let of_database = |cause: &gantry_primitives::Error| match cause {
+        gantry_primitives::Error::Metadata(error) => error.kind() == ErrorKind::DataLoss,
+        _ => false,
+    };
+    if !error.chain().filter_map(|cause| cause.downcast_ref()).any(of_database) {
+        return error;
+    }
+    anyhow!("{error:#}: `gantryd repair --root {}` says what can be kept", root.display())
 }
 
 /// What comes after the daemon.

@@ -126,7 +126,7 @@ impl Sweep {
         let sql = "SELECT id FROM snapshot_name WHERE parent = ?1";
         let children = change.rows(sql, [node.id], |row| Ok(Node::new(Kind::Snapshot, row.get(0)?)))?;
         if children.iter().any(|child| self.marks.contains(*child)) {
-            return Err(Error::Damaged(format!("snapshot {key:?} is not reached, and a child of it is")));
+            return Err(Error::damaged(format!("snapshot {key:?} is not reached, and a child of it is")));
         }
         if !children.is_empty() {
             self.candidates.push(node);

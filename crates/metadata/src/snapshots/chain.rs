@@ -52,7 +52,7 @@ pub fn share(
         let Some((Some(id), parent)) = found else { break };
         stack.push((id, number));
         if stack.len() > MAX_DEPTH {
-            return Err(Error::Damaged(format!("chain {chain} is deeper than {MAX_DEPTH}")));
+            return Err(Error::damaged(format!("chain {chain} is deeper than {MAX_DEPTH}")));
         }
         next = parent.map(i64::cast_unsigned);
     }
@@ -111,7 +111,7 @@ pub fn reserve_number(change: &mut Change<'_>) -> Result<u64, Error> {
     let sql = "INSERT INTO setting (key, value) VALUES (?1, '1')
                ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1 RETURNING CAST(value AS INTEGER)";
     let number = change.row(sql, [NUMBER], |row| row::unsigned(row, 0))?;
-    number.ok_or_else(|| Error::Damaged("no number for a snapshot".to_owned()))
+    number.ok_or_else(|| Error::damaged("no number for a snapshot".to_owned()))
 }
 
 /// Has later numbers be larger than `floor`, the largest number of a directory that was found, and than every record's.

@@ -1,6 +1,7 @@
 //! The database as its user sees it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod damage;
 mod fixture;
 mod journal;
 mod killed;
