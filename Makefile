@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-containerd conformance-vm bench bench-pull soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-vm bench bench-pull bench-tasks soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -34,6 +34,13 @@ bench: setup build
 bench-pull: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),3)
 bench-pull: setup
 	@scripts/bench-pull.sh --count $(COUNT) $(if $(IMAGE),--image $(IMAGE)) $(if $(PART),--part $(PART)) $(ENGINES)
+
+## Containers behind containerd's API, us and the peers in turn: COUNT, VIEW (v1, v2), PART (run, start, crowd, memory) and
+## ENGINES (by name; all without it) may be given: scripts/bench-tasks.sh.
+bench-tasks: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),30)
+bench-tasks: setup
+	@VIEW=$(if $(filter command environment,$(firstword $(origin VIEW))),$(VIEW),v1) scripts/bench-tasks.sh --count $(COUNT) \
+		$(if $(PART),--part $(PART)) $(ENGINES)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.

@@ -24,6 +24,7 @@ mod pull;
 mod scenario;
 mod shim;
 mod statistics;
+mod tasks;
 mod view;
 
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("pull") {
         return pull::main(std::env::args().skip(2));
+    }
+    if std::env::args().nth(1).as_deref() == Some("tasks") {
+        return tasks::main(std::env::args().skip(2));
     }
     let options = match arguments::Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,

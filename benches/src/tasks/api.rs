@@ -1,0 +1,177 @@
+//! A client of our own: no process is started for a request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gantry_proto_containerd::containers::containers_client::ContainersClient;
+use gantry_proto_containerd::containers::{
+    Container, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest, container::Runtime,
+};
+use gantry_proto_containerd::snapshots::snapshots_client::SnapshotsClient;
+use gantry_proto_containerd::snapshots::{
+    ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
+};
+use gantry_proto_containerd::tasks::tasks_client::TasksClient;
+use gantry_proto_containerd::tasks::{
+    CreateTaskRequest, DeleteTaskRequest, KillRequest, ListTasksRequest, StartRequest, WaitRequest,
+};
+use gantry_proto_containerd::version::version_client::VersionClient;
+use gantry_proto_containerd::{Any, header};
+use hyper_util::rt::TokioIo;
+use tokio::runtime::Runtime as Tokio;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::contender::Contender;
+
+const NAMESPACE: &str = "default";
+const SNAPSHOTTER: &str = "overlayfs";
+
+/// The requests of one connection.
+#[derive(Clone)]
+pub(crate) struct Api {
+    runtime: Arc<Tokio>,
+    channel: Channel,
+}
+
+/// What containers of one daemon are made from.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    spec: Any,
+    parent: String,
+    runtime: Runtime,
+}
+
+fn within<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert(header::NAMESPACE, tonic::metadata::MetadataValue::from_static(NAMESPACE));
+    request
+}
+
+impl Api {
+    /// Connects, once somebody answers.
+    pub(crate) fn connect(socket: &Path, patience: Duration) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = Arc::new(runtime.map_err(|error| error.to_string())?);
+        let end = Instant::now() + patience;
+        loop {
+            let tried = runtime.block_on(async {
+                let channel = channel(socket).await.map_err(|error| error.to_string())?;
+                VersionClient::new(channel.clone()).version(()).await.map_err(|error| error.to_string())?;
+                Ok::<_, String>(channel)
+            });
+            match tried {
+                Ok(channel) => return Ok(Self { runtime, channel }),
+                Err(error) if Instant::now() > end => return Err(format!("{}: {error}", socket.display())),
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// Runs something to its end.
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// What the container `model` is made from, with other arguments.
+    pub(crate) async fn model(&self, contender: &Contender, args: &[&str]) -> Result<Model, Status> {
+        let request = within(GetContainerRequest { id: "model".into() });
+        let found = ContainersClient::new(self.channel.clone()).get(request).await?.into_inner();
+        let container = found.container.ok_or_else(|| Status::internal("no container"))?;
+        let spec = container.spec.ok_or_else(|| Status::internal("no specification"))?;
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&spec.value).map_err(|error| Status::internal(error.to_string()))?;
+        json["process"]["args"] = args.iter().copied().collect();
+        let value = json.to_string().into_bytes().into();
+        let mut snapshots = SnapshotsClient::new(self.channel.clone());
+        let listed = ListSnapshotsRequest { snapshotter: SNAPSHOTTER.into(), ..Default::default() };
+        let mut listed = snapshots.list(within(listed)).await?.into_inner();
+        let mut parent = String::new();
+        while let Some(batch) = listed.message().await? {
+            let own = batch.info.into_iter().find(|info| info.name == container.snapshot_key);
+            parent = own.map_or(parent, |info| info.parent);
+        }
+        let runtime = Runtime { name: contender.runtime.into(), options: contender.options() };
+        Ok(Model { spec: Any { type_url: spec.type_url, value }, parent, runtime })
+    }
+
+    /// Makes the record and the snapshot of a container, and what its root is mounted from.
+    pub(crate) async fn prepare(
+        &self,
+        model: &Model,
+        id: &str,
+    ) -> Result<Vec<gantry_proto_containerd::types::Mount>, Status> {
+        let snapshot = PrepareSnapshotRequest {
+            snapshotter: SNAPSHOTTER.into(),
+            key: id.to_owned(),
+            parent: model.parent.clone(),
+            ..Default::default()
+        };
+        let mounts = SnapshotsClient::new(self.channel.clone()).prepare(within(snapshot)).await?;
+        // The cgroup has the container's name.
+        let spec =
+            String::from_utf8_lossy(&model.spec.value).replace("/default/model", &format!("/default/{id}"));
+        let container = Container {
+            id: id.to_owned(),
+            image: gantry_e2e::IMAGE.into(),
+            runtime: Some(model.runtime.clone()),
+            spec: Some(Any { type_url: model.spec.type_url.clone(), value: spec.into_bytes().into() }),
+            snapshotter: SNAPSHOTTER.into(),
+            snapshot_key: id.to_owned(),
+            ..Default::default()
+        };
+        let request = CreateContainerRequest { container: Some(container) };
+        ContainersClient::new(self.channel.clone()).create(within(request)).await?;
+        Ok(mounts.into_inner().mounts)
+    }
+
+    /// Creates and starts the task of a container.
+    pub(crate) async fn start(
+        &self,
+        id: &str,
+        rootfs: Vec<gantry_proto_containerd::types::Mount>,
+        stdout: Option<PathBuf>,
+    ) -> Result<(), Status> {
+        let mut tasks = TasksClient::new(self.channel.clone());
+        let create = CreateTaskRequest {
+            container_id: id.to_owned(),
+            rootfs,
+            stdout: stdout.map(|path| path.display().to_string()).unwrap_or_default(),
+            ..Default::default()
+        };
+        tasks.create(within(create)).await?;
+        let start = StartRequest { container_id: id.to_owned(), ..Default::default() };
+        tasks.start(within(start)).await.map(drop)
+    }
+
+    /// Ends a container, and removes everything of it.
+    pub(crate) async fn remove(&self, id: &str) -> Result<(), Status> {
+        let mut tasks = TasksClient::new(self.channel.clone());
+        let id = || id.to_owned();
+        let kill = KillRequest { container_id: id(), signal: 9, all: true, ..Default::default() };
+        // It may have ended by itself.
+        let _ = tasks.kill(within(kill)).await;
+        tasks.wait(within(WaitRequest { container_id: id(), ..Default::default() })).await?;
+        tasks.delete(within(DeleteTaskRequest { container_id: id() })).await?;
+        let mut containers = ContainersClient::new(self.channel.clone());
+        containers.delete(within(DeleteContainerRequest { id: id() })).await?;
+        let remove = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: id() };
+        SnapshotsClient::new(self.channel.clone()).remove(within(remove)).await.map(drop)
+    }
+
+    /// How many tasks there are.
+    pub(crate) async fn count(&self) -> Result<usize, Status> {
+        let listed = TasksClient::new(self.channel.clone()).list(within(ListTasksRequest::default())).await?;
+        Ok(listed.into_inner().tasks.len())
+    }
+}
+
+async fn channel(socket: &Path) -> Result<Channel, tonic::transport::Error> {
+    let socket = socket.to_owned();
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://daemon").connect_with_connector(connector).await
+}
