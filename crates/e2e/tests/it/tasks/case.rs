@@ -75,6 +75,12 @@ impl<'a> Case<'a> {
         self.row().and_then(|mut words| words.pop()).unwrap_or_default()
     }
 
+    /// Its first process, if it is said to run.
+    pub(super) fn running(&self) -> Option<u32> {
+        let words = self.row().filter(|words| words.last().is_some_and(|word| word == "RUNNING"))?;
+        words[1].parse().ok()
+    }
+
     /// Its first process.
     pub(super) fn pid(&self) -> u32 {
         self.row().expect("a task")[1].parse().expect("a number")

@@ -52,7 +52,7 @@ fn what_is_to_run_is_started_again() {
     for _ in 0..2 {
         let pid = case.pid();
         case.kill("SIGKILL");
-        until_true("it to run again", || case.status() == "RUNNING" && case.pid() != pid);
+        until_true("it to run again", || case.running().is_some_and(|new| new != pid));
     }
     // What is to be stopped is.
     case.tenant().ctr(["containers", "label", &case.id, "containerd.io/restart.status=stopped"]).run().ok();
@@ -95,7 +95,7 @@ fn what_was_stopped_on_purpose_stays_stopped() {
     };
     let pid = case.pid();
     case.kill("SIGKILL");
-    until_true("it to run again", || case.status() == "RUNNING" && case.pid() != pid);
+    until_true("it to run again", || case.running().is_some_and(|new| new != pid));
     label("explicitly-stopped=true");
     case.kill("SIGKILL");
     case.wait_for("STOPPED");
@@ -119,6 +119,6 @@ fn what_ended_while_the_daemon_was_away_is_started_again() {
     daemon.kill();
     super::case::kill(pid);
     daemon.start();
-    until_true("it to run again", || case.status() == "RUNNING" && case.pid() != pid);
+    until_true("it to run again", || case.running().is_some_and(|new| new != pid));
     remove(&case);
 }
