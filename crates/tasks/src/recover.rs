@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
-use gantry_proto_shim::task::{ConnectRequest, ConnectResponse, ShutdownRequest, method};
+use gantry_proto_shim::task::{
+    ConnectRequest, ConnectResponse, ShutdownRequest, StateRequest, StateResponse, method,
+};
 use gantry_types::{ErrorKind, Namespace};
 
 use crate::bundle::Found;
@@ -84,6 +86,11 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
                 shim.enter(&bundle.id, 0);
                 inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
             }
+            // It died while it was asked to make it: the shim was there, and the task never was.
+            Ok(_) if is_unknown(&shim, &bundle.id).await => {
+                inner.remove_bundle(bundle.namespace, bundle.id).await;
+                recovered.lost += 1;
+            }
             Ok(answer) => {
                 inner.insert((bundle.namespace, bundle.id), &shim, answer.task_pid);
                 recovered.tasks += 1;
@@ -114,6 +121,14 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
         inner.remember(&shim).await;
     }
     recovered
+}
+
+/// Whether a shim has no such container. Connect does not say so.
+async fn is_unknown(shim: &Arc<Shim>, id: &str) -> bool {
+    let request = StateRequest { id: id.to_owned(), ..StateRequest::default() };
+    let state: Result<StateResponse, Error> =
+        shim.ask(id, method::STATE, &request, Some(CONNECT_TIMEOUT)).await;
+    state.is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// Connects to the shim of a group, or starts one of ours again.
