@@ -39,9 +39,6 @@ impl Service for TasksService {
     ) -> Result<Response<CreateTaskResponse>, Status> {
         let context = request::context(request.metadata())?;
         let given = request.into_inner();
-        if !given.task_api_address.is_empty() {
-            return Err(status::unimplemented("a task behind an address of its own"));
-        }
         let container_id = given.container_id.clone();
         let request = TaskRequest {
             container: given.container_id,
@@ -53,6 +50,8 @@ impl Service for TasksService {
             checkpoint: given.checkpoint.map(from_proto::descriptor).transpose()?,
             options: given.options.map(from_proto::opaque),
             runtime_path: given.runtime_path,
+            endpoint: Some((given.task_api_address, given.task_api_version))
+                .filter(|(address, _)| !address.is_empty()),
         };
         let pid = self.tasks.create(context, request).await.or_status()?;
         Ok(Response::new(CreateTaskResponse { container_id, pid }))

@@ -32,6 +32,25 @@ impl Address {
         Self { version, address: format!("unix://{}", socket.display()), protocol: "ttrpc".into() }
     }
 
+    /// Reads an address as sandboxes tell it: the protocol, a plus sign, a URI.
+    ///
+    /// # Errors
+    /// For what has another form, and for a version or protocol that is not known.
+    pub(crate) fn of_endpoint(endpoint: &str, version: u32) -> Result<Self, InvalidAddress> {
+        let invalid = |reason| InvalidAddress { reason, said: endpoint.chars().take(512).collect() };
+        let (protocol, address) = endpoint
+            .split_once('+')
+            .ok_or_else(|| invalid("an address has to begin with its protocol and +"))?;
+        let version = i32::try_from(version).unwrap_or_default();
+        let address = Self { version, address: address.to_owned(), protocol: protocol.to_owned() };
+        address.checked().map_err(invalid)
+    }
+
+    /// The same form.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("{}+{}", self.protocol, self.address)
+    }
+
     /// As it is written down.
     pub(crate) fn to_json(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("texts and numbers are JSON")
@@ -109,6 +128,17 @@ mod tests {
             let address = Address::parse(said).unwrap();
             assert_eq!((address.version, address.socket()), (version, Some("/x".into())));
         }
+    }
+
+    #[test]
+    fn endpoints_name_their_protocol() {
+        let endpoint = "ttrpc+unix:///x";
+        let address = Address::of_endpoint(endpoint, 3).unwrap();
+        assert_eq!((address.socket(), address.endpoint().as_str()), (Some("/x".into()), endpoint));
+        for wrong in ["unix:///x", "grpc+unix:///x", "ttrpc+vsock://1:2", ""] {
+            assert!(Address::of_endpoint(wrong, 3).is_err(), "{wrong}");
+        }
+        assert!(Address::of_endpoint(endpoint, 7).is_err());
     }
 
     #[test]

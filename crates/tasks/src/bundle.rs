@@ -15,6 +15,7 @@ use rustix::mount::UnmountFlags;
 
 use crate::Error;
 use crate::address::Address;
+use crate::failpoint::hit;
 
 const CONFIG: &str = "config.json";
 const ROOTFS: &str = "rootfs";
@@ -127,6 +128,7 @@ impl Place {
             let _ = fs::remove_dir_all(&new);
             let _ = fs::remove_dir_all(self.work_of(namespace, id));
         }
+        hit("bundle.made");
         made.map(|()| path)
     }
 
@@ -151,6 +153,7 @@ impl Place {
             }
             made => made.map_err(Error::file("making", new))?,
         }
+        hit("bundle.begun");
         let rootfs = new.join(ROOTFS);
         directory(&rootfs, 0o711).map_err(Error::file("making", &rootfs))?;
         let work = self.work_of(namespace, id);
@@ -174,7 +177,9 @@ impl Place {
         }
         use std::os::unix::ffi::OsStrExt as _;
         write(BINARY, contents.binary.as_os_str().as_bytes())?;
-        write(GROUP, contents.group.as_bytes())
+        write(GROUP, contents.group.as_bytes())?;
+        hit("bundle.filled");
+        Ok(())
     }
 
     /// Writes down where a bundle's shim is. Blocks.
@@ -193,15 +198,20 @@ impl Place {
         let path = self.path(namespace, id);
         let old = self.beside(namespace, id, OLD);
         unmount_all(&path.join(ROOTFS));
+        hit("bundle.unmounted");
         let _ = fs::remove_dir_all(self.work_of(namespace, id));
         let removed = match fs::rename(&path, &old) {
-            Ok(()) => remove_tree(&old),
+            Ok(()) => {
+                hit("bundle.renamed");
+                remove_tree(&old)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             // A leftover is in the way.
             Err(_) => {
                 remove_tree(&old).and_then(|()| fs::rename(&path, &old)).and_then(|()| remove_tree(&old))
             }
         };
+        hit("bundle.removed");
         removed.map_err(Error::file("removing", &path))
     }
 

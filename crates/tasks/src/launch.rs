@@ -22,6 +22,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::address::Address;
 use crate::binary::{Binaries, OURS, Program, executable};
+use crate::failpoint::hit;
 use crate::{Error, Options};
 
 /// The longest answer of a shim's binary, in bytes; a runtime's features are among them.
@@ -111,6 +112,7 @@ impl Launcher {
         let binary = self.binaries.sealed(&program.path)?;
         let socket = self.socket(launch.namespace, launch.group);
         let listener = listen(&socket)?;
+        hit("shim.bound");
         let message = self.params(launch).encode_to_vec();
         let failed = |doing, errno: rustix::io::Errno| Error::errno(doing, &program.path)(errno);
         let flags = SocketFlags::CLOEXEC;
@@ -119,6 +121,7 @@ impl Launcher {
         // It waits there until the shim reads it.
         gantry_sys::fdpass::send(ours.as_fd(), &message, &[listener.as_fd()])
             .map_err(|errno| failed("telling", errno))?;
+        hit("shim.told");
         let child = self
             .command(&executable(&binary), launch)
             .arg0(OURS)
@@ -131,8 +134,10 @@ impl Launcher {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(Error::file("executing", &program.path))?;
+        hit("shim.spawned");
         // The kernel has it wait in the queue.
         let stream = connect(&socket)?;
+        hit("shim.connected");
         Ok(Started { address: self.address(launch.namespace, launch.group), child: Some(child), stream })
     }
 
@@ -164,11 +169,20 @@ impl Launcher {
         if let Some(key) = key {
             self.dialects().insert(key, dialect);
         }
+        hit("foreign.started");
         let address = Address::parse(&said)
             .map_err(|error| Error::Start { program: program.path.clone(), reason: error.to_string() })?;
+        Self::reach(address).await
+    }
+
+    /// Connects to somebody who serves already.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub(crate) async fn reach(address: Address) -> Result<Started, Error> {
         let socket = address.socket().unwrap_or_default();
-        let stream =
-            tokio::task::spawn_blocking(move || connect(&socket)).await.map_err(|_| Error::Panicked)??;
+        let stream = tokio::task::spawn_blocking(move || connect(&socket)).await;
+        let stream = stream.map_err(|_| Error::Panicked)??;
         Ok(Started { address, child: None, stream })
     }
 

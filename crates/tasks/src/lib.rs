@@ -18,6 +18,8 @@ mod binary;
 mod bundle;
 mod client;
 mod error;
+#[doc(hidden)]
+pub mod failpoint;
 mod launch;
 mod recover;
 mod sandbox;

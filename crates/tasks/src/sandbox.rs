@@ -89,7 +89,7 @@ impl Tasks {
     /// NotFound.
     pub fn sandbox_address(&self, key: &Key) -> Result<(String, u32), Error> {
         let shim = self.sandbox(key)?;
-        Ok((shim.address.address.clone(), shim.version().unsigned_abs()))
+        Ok((shim.address.endpoint(), shim.version().unsigned_abs()))
     }
 
     /// Waits for the end of a sandbox.
@@ -142,7 +142,7 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: SandboxRequest) -> Resul
         netns_path: request.netns,
         annotations: request.annotations,
     };
-    let shim = start(inner, key, parts).await?;
+    let shim = start(inner, key, parts, None).await?;
     shim.enter(&key.1, 0);
     let made: Result<CreateSandboxResponse, Error> =
         shim.call_sandbox(&key.1, method::CREATE_SANDBOX, &message, Some(CALL_TIMEOUT)).await;

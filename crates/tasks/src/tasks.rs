@@ -20,8 +20,10 @@ use serde::Deserialize;
 use tokio::sync::{OwnedMutexGuard, mpsc};
 
 use crate::address::Address;
+use crate::binary::Program;
 use crate::bundle::{Contents, Place};
 use crate::client::Client;
+use crate::failpoint::hit;
 use crate::launch::{Launch, Launcher, Started};
 use crate::shim::{CALL_TIMEOUT, Lost, Shim, connected, watch};
 use crate::{Error, Options};
@@ -61,6 +63,8 @@ pub struct CreateRequest {
     pub options: Option<Any>,
     /// The sandbox in which it is made; it has to run.
     pub sandbox: Option<String>,
+    /// Who serves its task already, in place of a shim that is started: an address and the version of the Task service.
+    pub endpoint: Option<(String, u32)>,
 }
 
 /// Tasks. Clones are the same.
@@ -250,6 +254,7 @@ impl Tasks {
             let request = DeleteRequest { id: key.1.clone(), ..Default::default() };
             let answer: Result<DeleteResponse, Error> =
                 shim.ask(&key.1, method::DELETE, &request, Some(CALL_TIMEOUT)).await;
+            hit("delete.answered");
             let gone = match &answer {
                 Ok(_) => true,
                 // It has gone without us.
@@ -260,6 +265,7 @@ impl Tasks {
                 return answer;
             }
             inner.forget(&key);
+            hit("delete.forgotten");
             // The answer does not wait for what is left to be done; who makes a task of that name does.
             tokio::spawn(async move {
                 leave(&inner, &key, &shim).await;
@@ -287,7 +293,18 @@ impl Tasks {
             method::START | method::CHECKPOINT | method::EXEC => None,
             _ => Some(CALL_TIMEOUT),
         };
-        self.owned(async move { shim.call(&id, name, &request, limit).await }).await
+        self.owned(async move {
+            let answer = shim.call(&id, name, &request, limit).await;
+            match name {
+                method::START => hit("start.answered"),
+                method::EXEC => hit("exec.answered"),
+                method::KILL => hit("kill.answered"),
+                method::DELETE => hit("process.deleted"),
+                _ => {}
+            }
+            answer
+        })
+        .await
     }
 
     /// Calls a method that changes nothing.
@@ -406,9 +423,19 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     if inner.tasks().contains_key(key) {
         return Err(Error::AlreadyExists { id: id.clone() });
     }
-    let program = inner.launcher.binaries.find(&request.runtime, &request.runtime_path)?;
+    let endpoint =
+        request.endpoint.as_ref().map(|(address, version)| Address::of_endpoint(address, *version));
+    let endpoint = endpoint
+        .transpose()
+        .map_err(|error| Error::Invalid { what: "task_api_address", reason: error.to_string() })?;
+    let program = match &endpoint {
+        // Nobody starts it, and nobody cleans up after it but whoever did.
+        Some(_) => Program { path: PathBuf::new(), ours: false },
+        None => inner.launcher.binaries.find(&request.runtime, &request.runtime_path)?,
+    };
     let options = options_of(inner, &request);
     let group = match &request.sandbox {
+        _ if endpoint.is_some() => id.clone(),
         Some(sandbox) => sandbox.clone(),
         None if program.ours => group(&request.config)?.unwrap_or_else(|| id.clone()),
         None => id.clone(),
@@ -436,11 +463,12 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     let mut guard = inner.groups.lock(&lock_key).await;
     let shim = match guard.clone().filter(|shim| !shim.is_dead()) {
         Some(shim) => join(inner, key, parts, &shim).await.map(|()| shim),
+        None if endpoint.is_some() => start(inner, key, parts, endpoint).await,
         None if request.sandbox.is_some() => {
             let reason = format!("sandbox {:?} does not run", lock_key.1);
             Err(Error::Invalid { what: "sandbox", reason })
         }
-        None => start(inner, key, parts).await,
+        None => start(inner, key, parts, None).await,
     };
     let shim = match shim {
         Ok(shim) => shim,
@@ -453,9 +481,12 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     shim.enter(id, 0);
     *guard = Some(Arc::clone(&shim));
     inner.groups.release(&lock_key, guard, false);
+    hit("create.joined");
     match shim.call::<CreateTaskResponse>(id, method::CREATE, &message, None).await {
         Ok(made) => {
+            hit("create.answered");
             inner.insert(key.clone(), &shim, made.pid);
+            hit("create.recorded");
             Ok(made.pid)
         }
         Err(error) => {
@@ -479,7 +510,7 @@ pub(crate) struct Parts {
     pub(crate) config: Option<Vec<u8>>,
     pub(crate) options: Option<Any>,
     pub(crate) sandbox: Option<String>,
-    pub(crate) program: crate::binary::Program,
+    pub(crate) program: Program,
     pub(crate) group: String,
 }
 
@@ -505,11 +536,16 @@ async fn join(inner: &Arc<Inner>, key: &Key, parts: Parts, shim: &Arc<Shim>) -> 
 }
 
 /// Makes a bundle, starts its shim, and watches that. Nothing is left if it cannot be started.
-pub(crate) async fn start(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<Arc<Shim>, Error> {
-    let started = if parts.program.ours {
-        start_ours(inner, key, parts).await
-    } else {
-        start_foreign(inner, key, parts).await
+pub(crate) async fn start(
+    inner: &Arc<Inner>,
+    key: &Key,
+    parts: Parts,
+    endpoint: Option<Address>,
+) -> Result<Arc<Shim>, Error> {
+    let started = match endpoint {
+        Some(address) => start_foreign(inner, key, parts, Some(address)).await,
+        None if parts.program.ours => start_ours(inner, key, parts).await,
+        None => start_foreign(inner, key, parts, None).await,
     };
     let (started, parts) = match started {
         Ok(started) => started,
@@ -542,7 +578,13 @@ async fn start_ours(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Star
     tokio::task::spawn_blocking(start).await.map_err(|_| Error::Panicked)?
 }
 
-async fn start_foreign(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Started, Parts), Error> {
+/// `endpoint` is somebody who serves already.
+async fn start_foreign(
+    inner: &Arc<Inner>,
+    key: &Key,
+    parts: Parts,
+    endpoint: Option<Address>,
+) -> Result<(Started, Parts), Error> {
     let (bundle, parts) = {
         let (inner, key) = (Arc::clone(inner), key.clone());
         let make = move || parts.make(&inner.place, &key, None).map(|bundle| (bundle, parts));
@@ -555,10 +597,14 @@ async fn start_foreign(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(S
         group: &parts.group,
         options: parts.options.as_ref(),
     };
-    let started = inner.launcher.start_foreign(&parts.program, &launch).await?;
+    let started = match endpoint {
+        Some(address) => Launcher::reach(address).await?,
+        None => inner.launcher.start_foreign(&parts.program, &launch).await?,
+    };
     let (inner, address) = (Arc::clone(inner), started.address.clone());
     let write = move || inner.place.set_address(&bundle, &address);
     tokio::task::spawn_blocking(write).await.map_err(|_| Error::Panicked)??;
+    hit("foreign.addressed");
     Ok((started, parts))
 }
 
@@ -568,9 +614,9 @@ pub(crate) fn adopt(
     inner: &Arc<Inner>,
     namespace: Namespace,
     group: String,
-    program: crate::binary::Program,
+    program: Program,
     options: Option<Any>,
-    address: crate::address::Address,
+    address: Address,
     client: Client,
     child: Option<std::process::Child>,
 ) -> Arc<Shim> {
@@ -589,6 +635,7 @@ async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
             *guard = None;
         }
     }
+    hit("shim.ended");
     let empty = guard.is_none();
     inner.groups.release(&lock_key, guard, empty);
     inner.remove_bundle(key.0.clone(), key.1.clone()).await;

@@ -42,7 +42,7 @@ impl Store {
         let event = Any { type_url, value };
         let heard = heard::read(&event);
         let Any { type_url, value } = event;
-        self.blocking(move |inner| {
+        let new = self.blocking(move |inner| {
             inner.write(move |change| {
                 if let Some(EventSource { name, sequence }) = source
                     && !sources::accept(change, &name, sequence)?
@@ -55,8 +55,10 @@ impl Store {
                 change.emit(&namespace, Event::Foreign { topic, type_url, value })?;
                 Ok(true)
             })
-        })
-        .await
+        });
+        let new = new.await?;
+        crate::failpoint::hit("event.recorded");
+        Ok(new)
     }
 
     /// Forgets how far a source was heard: who has its name from now on counts from the beginning.

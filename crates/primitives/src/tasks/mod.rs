@@ -56,6 +56,8 @@ pub struct TaskRequest {
     pub options: Option<Opaque>,
     /// The binary of a shim, in place of the record's runtime.
     pub runtime_path: String,
+    /// Who serves the task already: an address such as `ttrpc+unix:///s`, and the version of the Task service.
+    pub endpoint: Option<(String, u32)>,
 }
 
 /// Another process of a task.
@@ -154,6 +156,7 @@ impl Tasks {
                 .filter(|options| !options.type_url.is_empty())
                 .map(any)
                 .or_else(|| container.runtime_options.map(any)),
+            endpoint: request.endpoint,
             sandbox: Some(container.sandbox).filter(|sandbox| !sandbox.is_empty()),
         };
         Ok(self.tasks.create((context.namespace, request.container), made).await?)
