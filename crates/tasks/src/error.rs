@@ -8,16 +8,20 @@ use gantry_types::ErrorKind;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// There is no such task.
-    #[error("task {id:?}: not found")]
+    /// There is no such task or sandbox.
+    #[error("{what} {id:?}: not found")]
     NotFound {
-        /// Its container.
+        /// Its kind.
+        what: &'static str,
+        /// Its container, or the sandbox.
         id: String,
     },
-    /// The container runs already, or its last end is not cleaned up yet.
-    #[error("task {id:?}: already exists")]
+    /// It runs already, or its last end is not cleaned up yet.
+    #[error("{what} {id:?}: already exists")]
     AlreadyExists {
-        /// Its container.
+        /// Its kind.
+        what: &'static str,
+        /// Its container, or the sandbox.
         id: String,
     },
     /// The request is malformed.

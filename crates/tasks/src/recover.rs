@@ -133,7 +133,7 @@ async fn is_unknown(shim: &Arc<Shim>, id: &str) -> bool {
 
 /// Connects to the shim of a group, or starts one of ours again.
 async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc<Shim>, Error> {
-    let [first, ..] = bundles else { return Err(Error::NotFound { id: group.to_owned() }) };
+    let [first, ..] = bundles else { return Err(Error::NotFound { what: "task", id: group.to_owned() }) };
     let program = inner.launcher.binaries.known(&first.binary);
     let taken = |address, client, child| {
         let (namespace, options) = (first.namespace.clone(), first.options.clone());

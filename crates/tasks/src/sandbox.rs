@@ -47,7 +47,7 @@ impl Tasks {
             let guard = inner.groups.lock(&key).await;
             if guard.as_ref().is_some_and(|shim| !shim.is_dead()) {
                 inner.groups.release(&key, guard, false);
-                return Err(Error::AlreadyExists { id: key.1 });
+                return Err(Error::AlreadyExists { what: "sandbox", id: key.1 });
             }
             let mut guard = guard;
             let made = create(&inner, &key, request).await;
@@ -64,7 +64,7 @@ impl Tasks {
 
     fn sandbox(&self, key: &Key) -> Result<Arc<Shim>, Error> {
         let found = self.inner.sandboxes().get(key).cloned();
-        found.ok_or_else(|| Error::NotFound { id: key.1.clone() })
+        found.ok_or_else(|| Error::NotFound { what: "sandbox", id: key.1.clone() })
     }
 
     /// Calls a method of the Sandbox service. `limit` is its caller's; a minute without one.

@@ -204,7 +204,7 @@ impl Tasks {
 
     fn find(&self, key: &Key) -> Result<Arc<Shim>, Error> {
         let found = self.inner.tasks().get(key).cloned();
-        found.ok_or_else(|| Error::NotFound { id: key.1.clone() })
+        found.ok_or_else(|| Error::NotFound { what: "task", id: key.1.clone() })
     }
 
     /// Whether there is such a task.
@@ -421,7 +421,7 @@ fn options_of(inner: &Inner, request: &CreateRequest) -> Option<Any> {
 async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result<u32, Error> {
     let (namespace, id) = key;
     if inner.tasks().contains_key(key) {
-        return Err(Error::AlreadyExists { id: id.clone() });
+        return Err(Error::AlreadyExists { what: "task", id: id.clone() });
     }
     let endpoint =
         request.endpoint.as_ref().map(|(address, version)| Address::of_endpoint(address, *version));

@@ -13,7 +13,7 @@ use gantry_proto_containerd::sandbox::{
     ControllerUpdateResponse, ControllerWaitRequest, ControllerWaitResponse,
 };
 use gantry_proto_containerd::types;
-use gantry_types::Namespace;
+use gantry_types::{ErrorKind, Namespace};
 use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -73,7 +73,17 @@ impl Controller for ControllerService {
         let (metadata, _, given) = request.into_parts();
         let key = key(&metadata, &given.sandboxer, given.sandbox_id)?;
         let sandbox_id = key.1.clone();
-        let started = self.tasks.sandbox_start(key).await.or_status()?;
+        let started = match self.tasks.sandbox_start(key.clone()).await {
+            // What was only recorded is made: `ctr sandboxes run` calls nothing else.
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let (namespace, id) = key.clone();
+                let sandbox = self.store.sandbox_get(namespace.clone(), id).await.or_status()?;
+                let creation = SandboxCreation::default();
+                self.tasks.sandbox_create(namespace, sandbox, creation).await.or_status()?;
+                self.tasks.sandbox_start(key).await.or_status()?
+            }
+            started => started.or_status()?,
+        };
         Ok(Response::new(ControllerStartResponse {
             sandbox_id,
             pid: started.pid,

@@ -12,7 +12,7 @@ use gantry_proto_shim::sandbox::{
     StopSandboxResponse, WaitSandboxResponse, method,
 };
 use gantry_tasks::{Key, SandboxRequest};
-use gantry_types::{Mount, Namespace};
+use gantry_types::{ErrorKind, Mount, Namespace};
 
 use super::{ShimEvent, Tasks, any, mount};
 use crate::Result;
@@ -147,7 +147,10 @@ impl Tasks {
     /// # Errors
     /// What the shim says.
     pub async fn sandbox_shutdown(&self, key: Key) -> Result<()> {
-        Ok(self.tasks.sandbox_shutdown(key).await?)
+        match self.tasks.sandbox_shutdown(key).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            ended => Ok(ended?),
+        }
     }
 
     /// The counters of a sandbox.
