@@ -157,7 +157,11 @@ impl Api {
         let mut containers = ContainersClient::new(self.channel.clone());
         containers.delete(within(DeleteContainerRequest { id: id() })).await?;
         let remove = RemoveSnapshotRequest { snapshotter: SNAPSHOTTER.into(), key: id() };
-        SnapshotsClient::new(self.channel.clone()).remove(within(remove)).await.map(drop)
+        match SnapshotsClient::new(self.channel.clone()).remove(within(remove)).await {
+            // The collector was there before us.
+            Err(status) if status.code() != tonic::Code::NotFound => Err(status),
+            _ => Ok(()),
+        }
     }
 
     /// How many tasks there are.
