@@ -58,6 +58,24 @@ impl<'a> Case<'a> {
         call.args(options).arg(&self.id).args(args)
     }
 
+    /// What an exec prints, for its lines. More than a FIFO holds goes before it: `ctr` gives up what it has not opened when a
+    /// process ends, and so loses what one prints that ends at once.
+    #[track_caller]
+    pub(super) fn hears(&self, exec: &str, options: &[&str], script: &str, status: i32) -> Vec<String> {
+        const BEFORE: usize = 20_000;
+        let script = format!("seq 1 {BEFORE}; {script}");
+        let output = self.exec(exec, options, &["sh", "-c", &script]).run().exits(status);
+        let lines = output.lines();
+        assert!(lines.len() >= BEFORE, "{} lines of {}", lines.len(), output.line);
+        lines[BEFORE..].iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    /// Asserts that execs run in it.
+    #[track_caller]
+    pub(super) fn runs_execs(&self, exec: &str) {
+        assert_eq!(self.hears(exec, &[], "echo in", 0), ["in"]);
+    }
+
     pub(super) fn kill(&self, signal: &str) {
         self.task(&["kill", "--signal", signal]).run().ok();
     }

@@ -55,7 +55,7 @@ fn comes_again(daemon: &Gantryd, names: [&str; 2], away: impl Fn(&Gantryd)) {
     daemon.start();
     assert_eq!(lives.status(), "RUNNING");
     assert_eq!((lives.pid(), lives.shim()), (pid, shim));
-    assert_eq!(lives.exec("e", &[], &["echo", "in"]).run().ok().text(), "in");
+    lives.runs_execs("e");
     lives.task(&["kill", "--exec-id", "before", "--signal", "SIGKILL"]).run().ok();
     ends.wait_for("STOPPED");
     if !on_reference() {
@@ -101,7 +101,7 @@ fn a_killed_daemon_finds_shims_of_others_again() {
         daemon.start();
     }
     assert_eq!((case.status(), case.pid(), case.shim()), ("RUNNING".into(), pid, shim));
-    assert_eq!(case.exec("e", &[], &["echo", "in"]).run().ok().text(), "in");
+    case.runs_execs("e");
     let_end(&end_of(&case));
     case.wait_for("STOPPED");
     case.remove(5);
@@ -122,7 +122,7 @@ fn a_killed_shim_is_replaced_and_its_task_goes_on() {
     kill(shim);
     until_true("another shim", || super::remains::shims(&case.id).iter().any(|other| *other != shim));
     assert_eq!((case.status(), case.pid()), ("RUNNING".into(), pid));
-    assert_eq!(case.exec("e", &[], &["echo", "in"]).run().ok().text(), "in");
+    case.runs_execs("e");
     let_end(&end_of(&case));
     assert_adopted(waits.wait().code().cast_unsigned(), 6);
     let told = exits(&daemon, &case.id);
@@ -190,7 +190,7 @@ fn shim_and_daemon_are_killed_and_the_task_goes_on() {
     let_end(&end);
     daemon.start();
     assert_eq!((lives.status(), lives.pid()), ("RUNNING".into(), pid));
-    assert_eq!(lives.exec("e", &[], &["echo", "in"]).run().ok().text(), "in");
+    lives.runs_execs("e");
     ends.wait_for("STOPPED");
     let told = until("the exit", || Some(exits(&daemon, &ends.id)).filter(|told| !told.is_empty()));
     assert_eq!(told.len(), 1, "{told:?}");

@@ -11,18 +11,17 @@ fn execs_have_streams_status_and_user() {
     require_engine!("ctr");
     let case = Case::new(shared(), "t-exec");
     case.detached(&["sleep", "1000"]);
-    let output = case.exec("e1", &[], &["sh", "-c", "echo in; echo err >&2; exit 9"]).run().exits(9);
-    assert_eq!(output.text(), "in", "{output}");
-    assert!(output.stderr.contains("err"), "{output}");
-    let output = case.exec("e2", &["--user", "33", "--cwd", "/tmp"], &["sh", "-c", "id -u; pwd"]).run().ok();
-    assert_eq!(output.lines(), ["33", "/tmp"]);
+    assert_eq!(case.hears("e1", &[], "echo in; exit 9", 9), ["in"]);
+    assert_eq!(case.hears("e2", &["--user", "33", "--cwd", "/tmp"], "id -u; pwd", 0), ["33", "/tmp"]);
+    let output = case.exec("errors", &[], &["sh", "-c", "seq 1 20000 >&2; echo err >&2"]).run().ok();
+    assert!(output.stderr.ends_with("\n20000\nerr\n"), "{output}");
     let bytes = "0123456789abcde\n".repeat(1 << 12);
     let output = case.exec("e3", &[], &["wc", "-c"]).stdin(&bytes).run().ok();
     assert_eq!(output.text(), bytes.len().to_string());
     case.exec("e4", &[], &["sh", "-c", "kill -9 $$"]).run().exits(137);
     case.exec("e5", &[], &["/no/such"]).run().fails().says_any(&["no such file", "not found"]);
     // A name is free again once its process is removed.
-    assert_eq!(case.exec("e1", &[], &["echo", "again"]).run().ok().text(), "again");
+    assert_eq!(case.hears("e1", &[], "echo again", 0), ["again"]);
     case.remove(137);
 }
 

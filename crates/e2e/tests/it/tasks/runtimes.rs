@@ -16,7 +16,7 @@ fn life(case: &Case<'_>) {
     assert_eq!(output.text(), "got it");
     case.detached(&["sh", "-c", TRAP]);
     assert_eq!(case.status(), "RUNNING");
-    assert_eq!(case.exec("e1", &[], &["echo", "in"]).run().ok().text(), "in");
+    case.runs_execs("e1");
     case.exec("e2", &[], &["sh", "-c", "exit 9"]).run().exits(9);
     let (shown, _) = in_terminal(case.exec("e3", &["--tty"], &["tty"]));
     assert!(shown.contains("/dev/pts/"), "{shown}");
@@ -101,7 +101,7 @@ fn pod(runtime: Option<&str>, names: [&str; 2], annotation: &str) {
     until_true("the second to have no shim", || shims(&two.id).is_empty());
     // The first of them goes, and the shim stays.
     one.remove(137);
-    assert_eq!(two.exec("e", &[], &["echo", "in"]).run().ok().text(), "in");
+    two.runs_execs("e");
     assert!(shims(&one.id).contains(&shim));
     let again = case(&one.id);
     again.run(&options, &["sleep", "1000"]).run().ok();
