@@ -221,13 +221,6 @@ impl Place {
     /// What the disk says of the directory itself; a bundle that cannot be read is left out, and logged.
     pub(crate) fn found(&self) -> Result<Vec<Found>, Error> {
         let mut all = Vec::new();
-        let list = |path: &Path| -> Result<Vec<(String, PathBuf)>, Error> {
-            let entries = fs::read_dir(path).map_err(Error::file("reading", path))?;
-            let named = entries.filter_map(Result::ok);
-            Ok(named
-                .filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path())))
-                .collect())
-        };
         for (name, directory) in list(&self.bundles)? {
             let Ok(namespace) = name.parse::<Namespace>() else { continue };
             for (id, path) in list(&directory)? {
@@ -246,8 +239,30 @@ impl Place {
                 }
             }
         }
+        self.remove_work_without_bundles()?;
         Ok(all)
     }
+
+    /// Removes work directories of bundles that were half made, or ended with the machine: bundles are in memory, these on disk.
+    fn remove_work_without_bundles(&self) -> Result<(), Error> {
+        for (name, directory) in list(&self.work)? {
+            let Ok(namespace) = name.parse::<Namespace>() else { continue };
+            for (id, path) in list(&directory)? {
+                let gone = matches!(self.path(&namespace, &id).try_exists(), Ok(false));
+                if gone && let Err(error) = fs::remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "a leftover stays");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names and paths of what is in a directory.
+fn list(path: &Path) -> Result<Vec<(String, PathBuf)>, Error> {
+    let entries = fs::read_dir(path).map_err(Error::file("reading", path))?;
+    let named = entries.filter_map(Result::ok);
+    Ok(named.filter_map(|entry| Some((entry.file_name().into_string().ok()?, entry.path()))).collect())
 }
 
 fn read(namespace: Namespace, id: String, path: PathBuf) -> Result<Found, Error> {
@@ -345,7 +360,9 @@ mod tests {
         for name in [".b.new", ".c.old"] {
             fs::create_dir_all(whole.with_file_name(name).join("rootfs")).unwrap();
         }
+        fs::create_dir_all(place.work_of(&namespace, "b").join("x")).unwrap();
         assert_eq!(place.found().unwrap().len(), 1);
+        assert!(place.work_of(&namespace, "a").exists() && !place.work_of(&namespace, "b").exists());
         let left: Vec<_> = fs::read_dir(whole.parent().unwrap()).unwrap().collect();
         assert_eq!(left.len(), 1);
     }
