@@ -32,6 +32,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A shim that dies so often in so short a time is given up.
 const REVIVALS: usize = 3;
 const REVIVALS_WITHIN: Duration = Duration::from_secs(10);
+/// How long a shim whose connection has ended may take to be dead, if it is dying.
+const DYING: Duration = Duration::from_millis(200);
+const DYING_PAUSE: Duration = Duration::from_millis(2);
 /// What is reported of a container whose shim cannot say how it ended: as of one that was killed.
 const UNKNOWN_STATUS: u32 = 137;
 
@@ -390,8 +393,14 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
             // It lives on; who comes after us is not its parent either.
             return;
         }
-        if child.is_some() && !shim.ending.load(Ordering::SeqCst) {
+        if !shim.ending.load(Ordering::SeqCst) {
             shim.state.send_replace(State::Reviving);
+            if let Some(again) = reconnect(&shim, child.as_mut()).await {
+                tracing::warn!(namespace = %shim.namespace, group = shim.group, "the connection to a shim broke, and was made anew");
+                shim.state.send_replace(State::Live(again.clone()));
+                client = again;
+                continue;
+            }
         }
         let how = obituary(&shim, child.take()).await;
         if shim.ending.load(Ordering::SeqCst) {
@@ -399,7 +408,7 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
             return;
         }
         tracing::warn!(namespace = %shim.namespace, group = shim.group, "a shim has died: {how}");
-        if !shim.answered.swap(false, Ordering::SeqCst) && shim.is_empty() {
+        if !shim.answered.swap(false, Ordering::SeqCst) && !inner.has_any(&shim) {
             // Who wanted it is told. One that was started again has containers, whether it was asked for anything or not.
             shim.state.send_replace(State::Dead(how.into()));
             return;
@@ -421,6 +430,24 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
         bury(&inner, &shim).await;
         return;
     }
+}
+
+/// Connects to a shim that lives on though the connection has ended.
+async fn reconnect(shim: &Shim, child: Option<&mut Child>) -> Option<Client> {
+    let socket = shim.address.socket()?;
+    let deadline = Instant::now() + DYING;
+    match child {
+        Some(child) => loop {
+            match child.try_wait() {
+                Ok(None) if Instant::now() < deadline => tokio::time::sleep(DYING_PAUSE).await,
+                Ok(None) => break,
+                _ => return None,
+            }
+        },
+        // It may be about to be gone, with the connection first and the socket after that.
+        None => tokio::time::sleep(DYING_PAUSE).await,
+    }
+    Client::connect(&socket).await.ok()
 }
 
 /// Reaps a shim that has ended, if it is our child, and says how it ended and what it said.
@@ -530,8 +557,10 @@ async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
         }
         let lost = lost_task(&shim.namespace, &id, pid, ended, "its shim died");
         shim.members().lost.insert(id, lost.clone());
-        inner.forget(&key);
-        inner.report(lost);
+        // Of one that was only being made, whoever makes it is told.
+        if inner.forget(&key) {
+            inner.report(lost);
+        }
     }
     shim.state.send_replace(State::Dead("it died".into()));
 }

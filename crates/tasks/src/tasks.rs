@@ -129,9 +129,18 @@ impl Inner {
         self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Removes a task from the list.
-    pub(crate) fn forget(&self, key: &Key) {
-        self.tasks().remove(key);
+    /// Removes a task from the list; whether it was there.
+    pub(crate) fn forget(&self, key: &Key) -> bool {
+        self.tasks().remove(key).is_some()
+    }
+
+    /// Whether a shim has a task or sandbox that is known, and not only being made.
+    pub(crate) fn has_any(&self, shim: &Shim) -> bool {
+        let known = |id: String| {
+            let key = (shim.namespace.clone(), id);
+            self.tasks().contains_key(&key) || self.sandboxes().contains_key(&key)
+        };
+        shim.containers().into_iter().any(known)
     }
 
     pub(crate) fn insert(&self, key: Key, shim: &Arc<Shim>, pid: u32) {
