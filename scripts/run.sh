@@ -1,5 +1,5 @@
 #!/bin/sh
-# Pulls an image from a real registry with a real client through the daemon, runs an image from daemon to shim to runtime to
+# Pulls an image from a real registry and runs containers of it with a real client through the daemon, runs an image from daemon to shim to runtime to
 # container and back, and containers of two real root file systems through the runtime alone, visibly. Needs root.
 set -eu
 cd "$(dirname "$0")/.."
@@ -79,6 +79,18 @@ say "$runtime"
 "$runtime" --version
 
 debian_image
+# Starts the daemon and waits until it serves.
+serve() {
+    "$gantryd" --config "$state/config.toml" >> "$state/gantryd.log" 2>&1 &
+    daemon=$!
+    started="$started $daemon"
+    try=0
+    until ctr --address "$state/gantry.sock" version > "$state/version" 2> /dev/null; do
+        try=$((try + 1))
+        [ $try -lt 100 ] || { cat "$state/gantryd.log"; exit 1; }
+        sleep 0.05
+    done
+}
 # The store: Debian's docker-registry on loopback, Debian's ctr in front of gantryd.
 store_tour() {
     say "docker-registry on loopback, with the image of Debian"
@@ -98,14 +110,7 @@ store_tour() {
     say "gantryd serves containerd's API at a socket of its own"
     printf 'root = "%s/store"\nstate = "%s/state"\n[grpc]\naddress = "%s/gantry.sock"\n' "$PWD/.cache/demo" "$state" "$state" > "$state/config.toml"
     rm -rf --one-file-system "$PWD/.cache/demo"
-    "$gantryd" --config "$state/config.toml" > "$state/gantryd.log" 2>&1 &
-    started="$started $!"
-    try=0
-    until ctr --address "$state/gantry.sock" version > "$state/version" 2> /dev/null; do
-        try=$((try + 1))
-        [ $try -lt 100 ] || { cat "$state/gantryd.log"; exit 1; }
-        sleep 0.05
-    done
+    serve
     c() { ctr --address "$state/gantry.sock" "$@"; }
     grep -A 1 Server "$state/version"
     say "ctr images pull, ls, check"
@@ -124,7 +129,36 @@ store_tour() {
     du -sh "$PWD/.cache/demo/store/content/blobs" | sed 's/\t.*/ of blobs after rm/'
     c images import "$state/debian.tar"
     skopeo inspect --format 'skopeo sees {{.Digest}}, {{len .Layers}} layers' "oci-archive:$state/debian.tar"
+    tasks_tour
     rm -rf --one-file-system "$PWD/.cache/demo"
+}
+# Containers of that image: created, watched, left alone by a daemon that is killed, and found again.
+tasks_tour() {
+    name=$(c images ls --quiet | head -n 1)
+    say "ctr run: the daemon, its shim and the runtime in it"
+    c run --rm "$name" hello sh -c 'echo "hello from Debian $(cat /etc/debian_version), pid $$"'
+    status=0
+    c run --rm "$name" seven sh -c 'exit 7' || status=$?
+    echo "exit status $status"
+    [ "$status" -eq 7 ]
+    say "a container that goes on; exec, ps, metrics, pause"
+    c run --detach "$name" life sleep 1000
+    c tasks exec --exec-id one life sh -c 'echo "beside it: $(cat /proc/1/comm)"'
+    c tasks ps life
+    c tasks pause life
+    c tasks ls
+    c tasks resume life
+    say "the daemon is killed with -9, and another one finds the container"
+    kill -9 "$daemon"
+    wait "$daemon" 2> /dev/null || true
+    serve
+    c tasks ls
+    c tasks exec --exec-id two life echo "exec after that"
+    c tasks kill --signal SIGKILL life
+    until c tasks ls | grep -q STOPPED; do sleep 0.05; done
+    c tasks rm life || true
+    c containers rm life
+    ls "$state/state/s" | wc -l | sed 's/$/ shims are left/'
 }
 store_tour
 
