@@ -5,7 +5,7 @@ use gantry_testkit::{Invocation, until, until_true};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::NAMESPACE;
-use super::remains::{remains, shims};
+use super::remains::{assert_container_gone, shims};
 
 /// A container of a test. When it goes, nothing may be left of it.
 pub(super) struct Case<'a> {
@@ -146,14 +146,7 @@ impl<'a> Case<'a> {
 impl Drop for Case<'_> {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            let left = || remains(self.daemon, &self.id);
-            let mut last = left();
-            let end = std::time::Instant::now() + gantry_testkit::DEADLINE;
-            while !last.is_empty() && std::time::Instant::now() < end {
-                std::thread::sleep(std::time::Duration::from_millis(5));
-                last = left();
-            }
-            assert!(last.is_empty(), "left of {}: {last:#?}\n{}", self.id, self.daemon.log());
+            assert_container_gone(self.daemon, &self.id);
         }
     }
 }

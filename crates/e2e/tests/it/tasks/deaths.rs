@@ -10,7 +10,7 @@ use gantry_testkit::{until, until_true};
 
 use super::case::kill;
 use super::events::Listener;
-use super::remains::remains_of;
+use super::remains::assert_all_gone;
 use super::{Case, DEBIAN, NAMESPACE, loaded, ours};
 
 /// Waits for the file `/end`, and ends with `status`.
@@ -71,7 +71,7 @@ fn comes_again(daemon: &Gantryd, names: [&str; 2], away: impl Fn(&Gantryd)) {
     lives.remove_record();
     if !on_reference() {
         assert_eq!((exits(daemon, &ends.id), exits(daemon, &lives.id)), (vec![5], vec![8]));
-        until_true("nothing to be left", || remains_of(daemon).is_empty());
+        assert_all_gone(daemon);
     }
 }
 
@@ -129,7 +129,7 @@ fn a_killed_shim_is_replaced_and_its_task_goes_on() {
     assert_eq!(told.len(), 1, "{told:?}");
     assert_adopted(told[0], 6);
     case.remove_record();
-    until_true("nothing to be left", || remains_of(&daemon).is_empty());
+    assert_all_gone(&daemon);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_shim_that_dies_again_and_again_is_given_up() {
     until_true("the task to be gone", || case.status().is_empty());
     assert_eq!(exits(&daemon, &case.id).len(), 1);
     case.remove_record();
-    until_true("nothing to be left", || remains_of(&daemon).is_empty());
+    assert_all_gone(&daemon);
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn shim_and_daemon_are_killed_and_the_task_goes_on() {
     let told = exits(&daemon, &lives.id);
     assert_adopted(told[0], 137);
     lives.remove(told[0].cast_signed());
-    until_true("nothing to be left", || remains_of(&daemon).is_empty());
+    assert_all_gone(&daemon);
 }
 
 #[test]
@@ -247,5 +247,5 @@ fn a_daemon_killed_at_any_moment_of_a_run_leaves_what_can_be_removed() {
         let _ = tenant.ctr(["snapshots", "rm", &case.id]).run();
         tenant.forget_clients();
     }
-    until_true("nothing to be left", || remains_of(&daemon).is_empty());
+    assert_all_gone(&daemon);
 }

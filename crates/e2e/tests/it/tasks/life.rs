@@ -5,7 +5,7 @@ use std::fs;
 use gantry_e2e::require_engine;
 use gantry_testkit::until_true;
 
-use super::remains::{remains, remains_of};
+use super::remains::assert_all_gone;
 use super::{Case, TRAP, loaded, shared};
 use crate::in_terminal;
 
@@ -125,9 +125,8 @@ fn what_ran_with_rm_leaves_nothing() {
         case.run(&["--rm"], &["sh", "-c", &format!("exit {status}")]).run().exits(status);
     }
     case.run(&["--rm"], &["/no/such"]).run().fails().says("no such file or directory");
-    until_true("nothing to be left", || {
-        remains(&daemon, &case.id).is_empty() && remains_of(&daemon).is_empty()
-    });
+    drop(case);
+    assert_all_gone(&daemon);
 }
 
 #[test]

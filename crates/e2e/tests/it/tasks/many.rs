@@ -6,7 +6,7 @@ use std::time::Duration;
 use gantry_e2e::require_engine;
 use gantry_testkit::until_true;
 
-use super::remains::{remains, remains_of};
+use super::remains::assert_all_gone;
 use super::{Case, loaded};
 
 const CONTAINERS: usize = 50;
@@ -34,7 +34,7 @@ fn fifty_containers_by_eight_clients() {
             });
         }
     });
-    until_true("nothing to be left", || remains_of(&daemon).is_empty());
+    assert_all_gone(&daemon);
     until_true("descriptors to be closed", || daemon.descriptors() <= descriptors + 2);
 }
 
@@ -58,7 +58,6 @@ fn fifty_that_run_at_the_same_time() {
         assert_eq!(case.hears("e", &[], &format!("echo {}", case.id), 0), [case.id.as_str()]);
         case.remove(137);
     });
-    until_true("nothing to be left", || {
-        remains_of(&daemon).is_empty() && cases.iter().all(|case| remains(&daemon, &case.id).is_empty())
-    });
+    drop(cases);
+    assert_all_gone(&daemon);
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use gantry_e2e::{Gantryd, on_reference};
-use gantry_testkit::Cgroups;
+use gantry_testkit::{Cgroups, DEADLINE};
 
 use super::NAMESPACE;
 
@@ -37,8 +38,14 @@ fn entries(directory: &Path) -> Vec<String> {
     entries.map(|entry| entry.path().display().to_string()).collect()
 }
 
+/// Waits until nothing is left of a container.
+#[track_caller]
+pub(super) fn assert_container_gone(daemon: &Gantryd, id: &str) {
+    assert_gone(daemon, id, || remains(daemon, id));
+}
+
 /// Everything with the name of a container.
-pub(super) fn remains(daemon: &Gantryd, id: &str) -> Vec<String> {
+fn remains(daemon: &Gantryd, id: &str) -> Vec<String> {
     let mut found: Vec<String> = shims(id).iter().map(|pid| format!("shim {pid}")).collect();
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let part = format!("/{id}/");
@@ -57,8 +64,29 @@ pub(super) fn remains(daemon: &Gantryd, id: &str) -> Vec<String> {
     found
 }
 
+/// Waits until nothing is left.
+///
+/// # Panics
+/// With what is left at the end of the time.
+#[track_caller]
+fn assert_gone(daemon: &Gantryd, what: &str, look: impl Fn() -> Vec<String>) {
+    let end = Instant::now() + DEADLINE;
+    let mut left = look();
+    while !left.is_empty() && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(5));
+        left = look();
+    }
+    assert!(left.is_empty(), "left of {what}: {left:#?}\n{}", daemon.log());
+}
+
+/// Waits until nothing is left of a daemon's containers.
+#[track_caller]
+pub(super) fn assert_all_gone(daemon: &Gantryd) {
+    assert_gone(daemon, "all containers", || remains_of(daemon));
+}
+
 /// Everything of a daemon that has no container any more.
-pub(super) fn remains_of(daemon: &Gantryd) -> Vec<String> {
+fn remains_of(daemon: &Gantryd) -> Vec<String> {
     let socket = daemon.socket().display().to_string();
     let mut found: Vec<String> = shims_with(&[&socket]).iter().map(|pid| format!("shim {pid}")).collect();
     let (state, root) = (daemon.state(), daemon.root());
