@@ -18,7 +18,9 @@ use crate::released::Unlinking;
 use crate::subscription::{Hub, Subscription};
 use crate::view::{Config, Ledger};
 use crate::writer::{Answer, Message, Writer};
-use crate::{Change, Error, Release, View, error, events, invariants, log, namespaces, released, schema};
+use crate::{
+    Change, Error, Release, View, error, events, invariants, log, namespaces, released, salvage, schema,
+};
 
 /// The file in the directory that [`Database::open`] gets.
 pub const FILE: &str = "meta.db";
@@ -155,6 +157,7 @@ impl Database {
     }
 
     fn open_file(directory: &Path, path: &Path, options: Options) -> Result<Self, Error> {
+        salvage::finish(directory)?;
         let path = path.to_owned();
         let log_path = connection::beside(&path, "-wal");
         log::check(&log_path)?;
@@ -456,7 +459,7 @@ fn look_at_suspect(connection: &Connection, path: &Path) -> Result<(), Error> {
     std::fs::remove_file(&mark).map_err(|source| Error::Io { path: mark, source })
 }
 
-fn check(connection: &Connection, pragma: &str) -> Result<(), Error> {
+pub(crate) fn check(connection: &Connection, pragma: &str) -> Result<(), Error> {
     let mut statement = connection.prepare(&format!("PRAGMA {pragma}(10)"))?;
     let lines: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     if lines == ["ok"] { Ok(()) } else { Err(Error::damaged(lines.join("; "))) }

@@ -69,6 +69,10 @@ impl Holder {
     }
 }
 
+pub(crate) fn is_holder(text: &str) -> bool {
+    Holder::parse(text).is_some()
+}
+
 pub(crate) fn containerd_holder(namespace: &Namespace) -> String {
     Holder::Containerd(namespace.clone()).to_string()
 }

@@ -37,6 +37,7 @@ pub mod namespaces;
 mod node;
 mod released;
 mod row;
+pub mod salvage;
 pub mod sandboxes;
 mod schema;
 pub mod settings;

@@ -150,6 +150,19 @@ pub(crate) fn last(connection: &Connection) -> Result<i64, Error> {
     Ok(connection.query_row("SELECT coalesce(max(id), 0) FROM released", [], |row| row.get(0))?)
 }
 
+/// The rows that cannot be read as an entry of the queue.
+pub(crate) fn unreadable(connection: &Connection) -> Result<Vec<i64>, Error> {
+    let mut statement = connection.prepare("SELECT id, kind, owner, key FROM released")?;
+    let mut rows = statement.query([])?;
+    let mut unreadable = Vec::new();
+    while let Some(row) = rows.next()? {
+        if read(row).is_err() {
+            unreadable.push(row.get(0)?);
+        }
+    }
+    Ok(unreadable)
+}
+
 pub(crate) fn take(
     view: &View<'_>,
     durable: i64,

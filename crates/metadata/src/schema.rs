@@ -31,12 +31,27 @@ pub(crate) fn require(connection: &Connection, path: &Path) -> Result<(), Error>
     }
 }
 
-/// Brings the database to [`VERSION`], one transaction for each step.
-pub(crate) fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+/// Refuses a database of a later version.
+pub(crate) fn refuse_newer(connection: &Connection, path: &Path) -> Result<i64, Error> {
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > VERSION {
         return Err(Error::Newer { path: path.to_owned(), found, known: VERSION });
     }
+    Ok(found)
+}
+
+/// A database in memory as each version has it, the latest first.
+pub(crate) fn versions() -> impl Iterator<Item = Result<Connection, Error>> {
+    (1..=MIGRATIONS.len()).rev().map(|count| {
+        let connection = Connection::open_in_memory()?;
+        MIGRATIONS[..count].iter().try_for_each(|migration| connection.execute_batch(migration.sql))?;
+        Ok(connection)
+    })
+}
+
+/// Brings the database to [`VERSION`], one transaction for each step.
+pub(crate) fn migrate(connection: &Connection, path: &Path) -> Result<(), Error> {
+    let found = refuse_newer(connection, path)?;
     for migration in MIGRATIONS.iter().filter(|migration| migration.version > found) {
         tracing::info!(version = migration.version, path = %path.display(), "database: new schema version");
         let transaction = connection.unchecked_transaction()?;

@@ -5,7 +5,7 @@ use rusqlite::params;
 use crate::{Change, Error, View};
 
 /// What the keys of callers begin with, so that they never meet the database's own.
-const PREFIX: &str = "user.";
+pub(crate) const PREFIX: &str = "user.";
 
 /// The value of `key`.
 ///

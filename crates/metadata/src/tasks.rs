@@ -59,7 +59,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 4] = [Self::Created, Self::Running, Self::Paused, Self::Stopped];
+    pub(crate) const ALL: [Self; 4] = [Self::Created, Self::Running, Self::Paused, Self::Stopped];
 }
 
 const SELECT: &str = "SELECT container, exec, pid, state, exit_status, exited, cause, b.name, namespace

@@ -11,7 +11,7 @@ use super::{Snapshot, get, remove_row};
 use crate::{Change, Error, Event, Resource, View, row};
 
 /// The key of the last number that was given out.
-const NUMBER: &str = "snapshot_number";
+pub(crate) const NUMBER: &str = "snapshot_number";
 /// The most snapshots in a stack.
 const MAX_DEPTH: usize = 1024;
 

@@ -19,6 +19,7 @@ use gantry_types::{ChainId, Labels};
 
 use crate::time::Timestamp;
 
+pub(crate) use chain::NUMBER;
 pub use chain::{
     Forgotten, extraction_key, find_chain, forget_unsynced, mark_synced, raise_number, reserve_number, share,
     unsynced,
@@ -43,6 +44,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub(crate) fn is_code(code: i64) -> bool {
+        Self::from_code(code).is_some()
+    }
+
     fn from_code(code: i64) -> Option<Self> {
         [Self::View, Self::Active, Self::Committed].into_iter().find(|kind| *kind as i64 == code)
     }

@@ -8,4 +8,5 @@ mod killed;
 mod opening;
 mod records;
 mod releases;
+mod salvage;
 mod tasks;

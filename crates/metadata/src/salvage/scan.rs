@@ -1,0 +1,339 @@
+//! Reads the rows of a damaged table: up to the damage from both ends, and between by halves.
+//!
+//! ```text
+//!   keys   a b c d ✗ ✗ ✗ h i ✗ ✗ l m
+//!          ───────►│           │◄───     up to the first error, and back to the last one
+//!                  │   ◄─│─►   │         what is between them is cut in the middle, and each half is read in the same way
+//! ```
+//! A page that cannot be read hides all rows below it, so what is between two errors is read in as many probes as there may be
+//! pages, the widest gaps first. Nothing that is read is believed: keys that do not ascend end a pass.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, Row, params_from_iter};
+
+/// Probes that a table has at least.
+const MIN_PROBES: u64 = 4096;
+/// Probes for each page of the file.
+const PROBES_PER_PAGE: u64 = 8;
+/// How many characters of a text are told apart when a gap is cut.
+const DIGITS: usize = 18;
+/// Printable ASCII, and the end of a text.
+const BASE: u128 = 96;
+const FIRST: u8 = 0x20;
+
+/// The type of a key's column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyKind {
+    Int,
+    Text,
+}
+
+/// What is read.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    /// A table, or a table by one of its indexes.
+    pub(super) from: String,
+    /// The columns by whose order it is stored.
+    pub(super) key: Vec<(String, KeyKind)>,
+    /// What is wanted of each row.
+    pub(super) columns: Vec<String>,
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Outcome {
+    /// Whether anything could not be read.
+    pub(super) damaged: bool,
+    /// Rows that were read, and are none that we write.
+    pub(super) misfits: u64,
+}
+
+type Key = Vec<Value>;
+
+/// An end of a region: a key, or the first columns of some.
+#[derive(Debug, Clone)]
+struct Bound {
+    key: Key,
+    inclusive: bool,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Region {
+    lower: Option<Bound>,
+    upper: Option<Bound>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+/// Hands all rows that can be read to `take`, each once if the file is not made to deceive; `take` says whether it is one that
+/// we write.
+pub(super) fn read(
+    connection: &Connection,
+    pages: u64,
+    plan: &Plan,
+    take: &mut dyn FnMut(Vec<Value>) -> bool,
+) -> Outcome {
+    let mut scan = Scan { connection, plan, take, outcome: Outcome::default() };
+    let mut probes = MIN_PROBES.max(pages.saturating_mul(PROBES_PER_PAGE));
+    let mut gaps = VecDeque::from([Region::default()]);
+    while let Some(mut region) = gaps.pop_front() {
+        let (end, whole) = scan.pass(&region, Order::Ascending);
+        if whole {
+            continue;
+        }
+        scan.outcome.damaged = true;
+        region.lower = end.or(region.lower);
+        let (end, whole) = scan.pass(&region, Order::Descending);
+        if whole {
+            continue;
+        }
+        region.upper = end.or(region.upper);
+        let kinds: Vec<KeyKind> = plan.key.iter().map(|(_, kind)| *kind).collect();
+        probes = probes.saturating_sub(2);
+        if let Some(middle) = middle(&region, &kinds).filter(|_| probes > 0) {
+            let upper = Some(Bound { key: middle.clone(), inclusive: false });
+            gaps.push_back(Region { lower: region.lower, upper });
+            let lower = Some(Bound { key: middle, inclusive: true });
+            gaps.push_back(Region { lower, upper: region.upper });
+        }
+    }
+    scan.outcome
+}
+
+struct Scan<'a> {
+    connection: &'a Connection,
+    plan: &'a Plan,
+    take: &'a mut dyn FnMut(Vec<Value>) -> bool,
+    outcome: Outcome,
+}
+
+impl Scan<'_> {
+    /// Reads until the end of the region, or an error. Gives where the rest begins, and whether there is none.
+    fn pass(&mut self, region: &Region, order: Order) -> (Option<Bound>, bool) {
+        let mut last: Option<Key> = None;
+        let behind = |last: Option<Key>| last.map(|key| Bound { key, inclusive: false });
+        let Ok(mut statement) = self.connection.prepare_cached(&self.sql(region, order)) else {
+            return (None, false);
+        };
+        let bounds = [&region.lower, &region.upper].into_iter().flatten().flat_map(|bound| bound.key.iter());
+        let Ok(mut rows) = statement.query(params_from_iter(bounds)) else { return (None, false) };
+        loop {
+            let row = match rows.next() {
+                Ok(Some(row)) => row,
+                Ok(None) => return (behind(last), true),
+                Err(_) => return (behind(last), false),
+            };
+            let Some(key) = self.key(row).filter(|key| contains(region, key)) else {
+                return (behind(last), false);
+            };
+            let wanted = if order == Order::Ascending { Ordering::Less } else { Ordering::Greater };
+            if last.as_ref().is_some_and(|last| compare(last, &key) != wanted) {
+                // What came before was read where it does not belong, and says nothing about what is behind this one.
+                return (Some(Bound { key, inclusive: true }), false);
+            }
+            if !self.values(row).is_some_and(|values| (self.take)(values)) {
+                self.outcome.misfits += 1;
+            }
+            last = Some(key);
+        }
+    }
+
+    fn sql(&self, region: &Region, order: Order) -> String {
+        let names: Vec<&str> = self.plan.key.iter().map(|(name, _)| name.as_str()).collect();
+        let condition = |bound: &Bound, sign: &str| {
+            let equal = if bound.inclusive { "=" } else { "" };
+            let marks = vec!["?"; bound.key.len()].join(", ");
+            format!("({}) {sign}{equal} ({marks})", names[..bound.key.len()].join(", "))
+        };
+        let lower = region.lower.as_ref().map(|bound| condition(bound, ">"));
+        let upper = region.upper.as_ref().map(|bound| condition(bound, "<"));
+        let conditions: Vec<String> = lower.into_iter().chain(upper).collect();
+        let filter =
+            if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+        let direction = if order == Order::Ascending { "" } else { " DESC" };
+        let sorted: Vec<String> = names.iter().map(|name| format!("{name}{direction}")).collect();
+        let columns: Vec<&str> =
+            self.plan.columns.iter().map(String::as_str).chain(names.iter().copied()).collect();
+        format!(
+            "SELECT {} FROM {} {filter} ORDER BY {}",
+            columns.join(", "),
+            self.plan.from,
+            sorted.join(", ")
+        )
+    }
+
+    fn key(&self, row: &Row<'_>) -> Option<Key> {
+        let first = self.plan.columns.len();
+        let one = |(place, (_, kind)): (usize, &(String, KeyKind))| match (
+            kind,
+            row.get_ref(first + place).ok()?,
+        ) {
+            (KeyKind::Int, ValueRef::Integer(number)) => Some(Value::Integer(number)),
+            (KeyKind::Text, ValueRef::Text(text)) => {
+                Some(Value::Text(std::str::from_utf8(text).ok()?.to_owned()))
+            }
+            _ => None,
+        };
+        self.plan.key.iter().enumerate().map(one).collect()
+    }
+
+    fn values(&self, row: &Row<'_>) -> Option<Vec<Value>> {
+        (0..self.plan.columns.len()).map(|column| row.get(column).ok()).collect()
+    }
+}
+
+/// The order of SQLite, of two keys or of the first columns of one.
+fn compare(a: &[Value], b: &[Value]) -> Ordering {
+    let one = |(a, b): (&Value, &Value)| match (a, b) {
+        (Value::Integer(a), Value::Integer(b)) => a.cmp(b),
+        (Value::Text(a), Value::Text(b)) => a.as_bytes().cmp(b.as_bytes()),
+        _ => Ordering::Equal,
+    };
+    a.iter().zip(b).map(one).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+fn contains(region: &Region, key: &[Value]) -> bool {
+    let within = |bound: &Option<Bound>, outside: Ordering| {
+        bound.as_ref().is_none_or(|bound| match compare(key, &bound.key) {
+            Ordering::Equal => bound.inclusive,
+            order => order != outside,
+        })
+    };
+    within(&region.lower, Ordering::Less) && within(&region.upper, Ordering::Greater)
+}
+
+/// A key, or the first columns of some, that cuts a region into two smaller ones.
+fn middle(region: &Region, kinds: &[KeyKind]) -> Option<Key> {
+    let mut lower = region.lower.as_ref().map_or(&[][..], |bound| &bound.key);
+    let mut upper = region.upper.as_ref().map_or(&[][..], |bound| &bound.key);
+    let mut prefix = Vec::new();
+    for kind in kinds {
+        let (a, b) = (split(&mut lower), split(&mut upper));
+        if let (Some(a), Some(b)) = (&a, &b)
+            && compare(std::slice::from_ref(a), std::slice::from_ref(b)).is_eq()
+        {
+            prefix.push(a.clone());
+            continue;
+        }
+        let between = match kind {
+            KeyKind::Int => between_ints(a.as_ref(), b.as_ref()).map(Value::Integer),
+            KeyKind::Text => between_texts(a.as_ref(), b.as_ref()).map(Value::Text),
+        };
+        if let Some(between) = between {
+            prefix.push(between);
+            return Some(prefix);
+        }
+        // Nothing is between the two: those with the first of them are one half.
+        if let Some(b) = b.filter(|_| !upper.is_empty()) {
+            prefix.push(b);
+            return Some(prefix);
+        }
+        upper = &[];
+        prefix.push(a?);
+    }
+    None
+}
+
+fn split(key: &mut &[Value]) -> Option<Value> {
+    let (first, rest) = key.split_first()?;
+    *key = rest;
+    Some(first.clone())
+}
+
+fn between_ints(a: Option<&Value>, b: Option<&Value>) -> Option<i64> {
+    let number = |value: Option<&Value>, without: i64| match value {
+        Some(Value::Integer(number)) => i128::from(*number),
+        _ => i128::from(without),
+    };
+    let (a, b) = (number(a, i64::MIN), number(b, i64::MAX));
+    let middle = a + (b - a) / 2;
+    i64::try_from(middle).ok().filter(|_| a < middle && middle < b)
+}
+
+/// A text of printable ASCII between two others, if there is one that their next characters tell.
+fn between_texts(a: Option<&Value>, b: Option<&Value>) -> Option<String> {
+    let text = |value: Option<&Value>| match value {
+        Some(Value::Text(text)) => text.clone().into_bytes(),
+        _ => Vec::new(),
+    };
+    let ends = b.is_some();
+    let (a, b) = (text(a), text(b));
+    let common = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
+    // Not within a character.
+    let common = (0..=common).rev().find(|&at| std::str::from_utf8(&a[..at]).is_ok())?;
+    let number = |bytes: &[u8], missing: u128| {
+        (0..DIGITS).fold(0, |number, place| {
+            let digit =
+                bytes.get(place).map_or(missing, |byte| u128::from(byte.clamp(&FIRST, &0x7e) - FIRST) + 1);
+            number * BASE + digit
+        })
+    };
+    let low = number(&a[common..], 0);
+    let high = if ends { number(&b[common..], 0) } else { number(&[], BASE - 1) };
+    let middle = low.checked_add(high.checked_sub(low)? / 2)?;
+    let mut made = a[..common].to_vec();
+    for place in (0..DIGITS).rev() {
+        match u8::try_from(middle / BASE.pow(u32::try_from(place).ok()?) % BASE).ok()? {
+            0 => break,
+            digit => made.push(digit - 1 + FIRST),
+        }
+    }
+    let fits = a < made && (!ends || made < b);
+    String::from_utf8(made).ok().filter(|_| fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Value {
+        Value::Text(text.to_owned())
+    }
+
+    fn bound(key: &[Value], inclusive: bool) -> Option<Bound> {
+        Some(Bound { key: key.to_vec(), inclusive })
+    }
+
+    #[test]
+    fn the_middle_is_between_the_ends() {
+        let ints = |a, b| between_ints(Some(&Value::Integer(a)), Some(&Value::Integer(b)));
+        assert_eq!((ints(1, 3), ints(1, 2), ints(-4, 4)), (Some(2), None, Some(0)));
+        assert_eq!(between_ints(None, None), Some(-1));
+        for (a, b) in
+            [("a", "c"), ("sha256:00", "sha256:01"), ("", "b"), ("aé", "aü"), ("x", "x1"), ("é", "ü")]
+        {
+            let made = between_texts(Some(&text(a)), Some(&text(b)));
+            assert!(
+                made.as_ref().is_none_or(|made| a < made.as_str() && made.as_str() < b),
+                "{a} {b} {made:?}"
+            );
+            assert!(made.is_some() || !a.is_ascii(), "{a} {b}");
+        }
+        assert!(between_texts(Some(&text("b")), None).unwrap().as_str() > "b");
+    }
+
+    #[test]
+    fn every_cut_is_smaller_on_both_sides() {
+        use KeyKind::{Int, Text};
+        let one = Value::Integer(1);
+        let two = Value::Integer(2);
+        let region = |lower, upper| Region { lower, upper };
+        let at = |lower: &[Value], upper: &[Value], kinds: &[KeyKind]| {
+            middle(&region(bound(lower, false), bound(upper, false)), kinds)
+        };
+        assert_eq!(at(std::slice::from_ref(&one), std::slice::from_ref(&two), &[Int]), None);
+        // Those of 1 after "a", and those of 2 before "b".
+        let cut = at(&[one.clone(), text("a")], &[two.clone(), text("b")], &[Int, Text]);
+        assert_eq!(cut, Some(vec![two.clone()]));
+        // Of the first half, only the second column is left.
+        let cut = at(&[one.clone(), text("a")], &[two], &[Int, Text]).unwrap();
+        assert!(cut[0] == one && compare(&cut[1..], &[text("a")]).is_gt(), "{cut:?}");
+    }
+}
