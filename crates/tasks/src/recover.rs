@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
+use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::{
     ConnectRequest, ConnectResponse, ShutdownRequest, StateRequest, StateResponse, method,
 };
@@ -14,11 +15,13 @@ use gantry_types::{ErrorKind, Namespace};
 use crate::bundle::Found;
 use crate::client::Client;
 use crate::shim::{Owned, Shim, clean, lost_task, open};
-use crate::tasks::{Inner, adopt};
+use crate::tasks::{Inner, Key, adopt, leave};
 use crate::{Error, Tasks};
 
 /// How long a shim may take to say that it lives.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before a task that is being made is looked at again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// How many shims are looked for at the same time.
 const CONCURRENCY: usize = 64;
 
@@ -87,14 +90,21 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
                 inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
             }
             // It died while it was asked to make it: the shim was there, and the task never was.
-            Ok(_) if is_unknown(&shim, &bundle.id).await => {
-                inner.remove_bundle(bundle.namespace, bundle.id).await;
-                recovered.lost += 1;
-            }
-            Ok(answer) => {
-                inner.insert((bundle.namespace, bundle.id), &shim, answer.task_pid);
-                recovered.tasks += 1;
-            }
+            Ok(answer) => match status(&shim, &bundle.id).await {
+                // It died while it was asked to make it: the shim was there, and the task never was.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    inner.remove_bundle(bundle.namespace, bundle.id).await;
+                    recovered.lost += 1;
+                }
+                status => {
+                    let key = (bundle.namespace, bundle.id);
+                    inner.insert(key.clone(), &shim, answer.task_pid);
+                    if matches!(status, Ok(Status::Unknown)) {
+                        settle(inner, key, Arc::clone(&shim)).await;
+                    }
+                    recovered.tasks += 1;
+                }
+            },
             Err(_) if sandbox => {
                 shim.enter(&bundle.id, 0);
                 inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
@@ -123,12 +133,31 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
     recovered
 }
 
-/// Whether a shim has no such container. Connect does not say so.
-async fn is_unknown(shim: &Arc<Shim>, id: &str) -> bool {
+/// The status of a container, which Connect does not tell. That of one which is being made is not known.
+async fn status(shim: &Arc<Shim>, id: &str) -> Result<Status, Error> {
     let request = StateRequest { id: id.to_owned(), ..StateRequest::default() };
-    let state: Result<StateResponse, Error> =
-        shim.ask(id, method::STATE, &request, Some(CONNECT_TIMEOUT)).await;
-    state.is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    let state: StateResponse = shim.ask(id, method::STATE, &request, Some(CONNECT_TIMEOUT)).await?;
+    Ok(state.status())
+}
+
+/// Holds the lock of a task that its shim is still making, and removes what is left if it cannot be made: the daemon that asked
+/// for it will not.
+async fn settle(inner: &Arc<Inner>, key: Key, shim: Arc<Shim>) {
+    let guard = inner.locks.lock(&key).await;
+    let inner = Arc::clone(inner);
+    tokio::spawn(async move {
+        let settled = loop {
+            match status(&shim, &key.1).await {
+                Ok(Status::Unknown) => tokio::time::sleep(SETTLE_PAUSE).await,
+                settled => break settled,
+            }
+        };
+        if settled.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            inner.forget(&key);
+            leave(&inner, &key, &shim).await;
+        }
+        inner.locks.release(&key, guard, true);
+    });
 }
 
 /// Connects to the shim of a group, or starts one of ours again.

@@ -84,7 +84,7 @@ pub(crate) struct Inner {
     /// Our shims by namespace and group, each behind the lock of who starts or ends it.
     pub(crate) groups: Locks<Option<Arc<Shim>>>,
     /// Who changes a task holds its lock.
-    locks: Locks<()>,
+    pub(crate) locks: Locks<()>,
     lost: mpsc::UnboundedSender<Lost>,
 }
 
@@ -635,7 +635,7 @@ pub(crate) fn adopt(
 }
 
 /// Takes a container out of its shim, ends that if it was the last one, and removes the bundle.
-async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
+pub(crate) async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
     let lock_key = (shim.namespace.clone(), shim.group.clone());
     let mut guard = inner.groups.lock(&lock_key).await;
     if shim.leave(&key.1) {

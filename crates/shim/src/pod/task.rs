@@ -296,8 +296,11 @@ impl Pod {
     }
 
     pub(super) fn state(&mut self, request: &StateRequest) -> Result<Reply, Failure> {
-        let container = self.container(&request.id)?;
-        let process = self.process(&request.id, &request.exec_id)?;
+        // Also of one that is being made: a daemon that comes back has to know that there will be something.
+        let container = self.containers.get(&request.id);
+        let container = container.ok_or_else(|| Failure::not_found("container", &request.id))?;
+        let process = container.process(&request.exec_id);
+        let process = process.ok_or_else(|| Failure::not_found("process", &request.exec_id))?;
         let stdio = &process.stdio;
         Reply::message(&StateResponse {
             id: if request.exec_id.is_empty() { request.id.clone() } else { request.exec_id.clone() },
