@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gantry_e2e::{Gantryd, on_reference, require_engine};
 use gantry_proto_containerd::events::TaskExit;
-use gantry_testkit::{until, until_true};
+use gantry_testkit::{Invocation, until, until_true};
 
 use super::case::kill;
 use super::events::Listener;
@@ -236,6 +236,10 @@ fn a_daemon_killed_at_any_moment_of_a_run_leaves_what_can_be_removed() {
         std::thread::sleep(Duration::from_millis(10 * moment));
         daemon.kill();
         drop(client);
+        // It looks into the image where it has mounted it.
+        for mount in daemon.mounts().iter().filter(|mount| mount.contains("/containerd-mount")) {
+            Invocation::new("umount").arg(mount).run().ok();
+        }
         daemon.start();
         if tenant.ctr(["containers", "info", &case.id]).run().status.success() {
             if !case.status().is_empty() {
