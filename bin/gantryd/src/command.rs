@@ -15,6 +15,7 @@ commands:
   upgrade                  have the daemon of this root execute its binary again, with its sockets
   gc                       remove what nothing refers to, and wait for that: by the daemon of this root, if one runs
   gc --dry-run [--json]    say what that would remove and keep, each with why; changes nothing
+  repair [--yes]           make a new database from what is left of a damaged one; without --yes, say what that would do
   config default           print the configuration that holds without a file
   config dump              print the configuration that the file makes
   run                      run one container of an image layout: gantryd run --help
@@ -46,6 +47,13 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Whether something is to be done, or only told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    Given,
+    Wanting,
+}
+
 /// What `gantryd` is to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -53,6 +61,7 @@ pub(crate) enum Command {
     Upgrade(Options),
     Gc(Options),
     GcDryRun(Options, Format),
+    Repair(Options, Consent),
     ConfigDefault,
     ConfigDump(Options),
     Version,
@@ -87,7 +96,7 @@ impl Command {
                 "state" => options.state = Some(value()?.into()),
                 "v" | "version" => return Ok(Self::Version),
                 "h" | "help" => return Ok(Self::Help),
-                "dry-run" | "json" if attached.is_none() => own.push(name.to_owned()),
+                "dry-run" | "json" | "yes" if attached.is_none() => own.push(name.to_owned()),
                 _ => bail!("{flag} is no flag"),
             }
         }
@@ -103,6 +112,7 @@ impl Command {
                 Self::GcDryRun(options, if has("json") { Format::Json } else { Format::Text })
             }
             ["gc"] => Self::Gc(options),
+            ["repair"] => Self::Repair(options, if has("yes") { Consent::Given } else { Consent::Wanting }),
             ["upgrade"] => Self::Upgrade(options),
             ["config", "default"] => Self::ConfigDefault,
             ["config", "dump"] => Self::ConfigDump(options),
@@ -150,6 +160,8 @@ mod tests {
         assert_eq!(parse("gc").unwrap(), Command::Gc(Options::default()));
         let dry_run = Command::GcDryRun(Options::default(), Format::Json);
         assert_eq!(parse("gc --json --dry-run").unwrap(), dry_run);
+        let repair = Command::Repair(Options::default(), Consent::Given);
+        assert_eq!(parse("repair --yes").unwrap(), repair);
         assert_eq!(parse("").unwrap(), Command::Serve(Options::default()));
         assert_eq!(parse("config default").unwrap(), Command::ConfigDefault);
         assert_eq!(parse("--version").unwrap(), Command::Version);
@@ -157,7 +169,9 @@ mod tests {
 
     #[test]
     fn unknown_and_unfinished_words_are_refused() {
-        for text in ["walk", "config", "--nonsense", "-l loud", "--root", "gc --json", "serve --dry-run"] {
+        for text in
+            ["walk", "config", "--nonsense", "-l loud", "--root", "gc --json", "serve --dry-run", "gc --yes"]
+        {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -4,6 +4,7 @@
 //!   command ─► serve ─► settings ─► place (directories, lock) ─► sockets ─► store ─► door
 //!           │                                                       └─ signals, metrics, service manager
 //!           ├► gc: the daemon's collector, or the store without a daemon
+//!           ├► repair: a new database from what is left of a damaged one
 //!           ├► config default, config dump
 //!           └► run: one container of an image layout, without a daemon
 //! ```
@@ -12,6 +13,7 @@
 
 mod command;
 mod gc;
+mod repair;
 mod run;
 mod serve;
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Ok(Command::Upgrade(options)) => serve::upgrade(&options),
         Ok(Command::Gc(options)) => gc::collect(&options),
         Ok(Command::GcDryRun(options, format)) => gc::dry_run(&options, format),
+        Ok(Command::Repair(options, consent)) => repair::repair(&options, consent),
         Ok(Command::ConfigDefault) => serve::print_default(),
         Ok(Command::ConfigDump(options)) => serve::print_config(&options),
         Ok(Command::Version) => {

@@ -36,6 +36,7 @@ pub mod progress;
 mod pull;
 mod push;
 mod recover;
+mod repair;
 mod sandboxes;
 mod snapshots;
 mod spans;
@@ -51,6 +52,7 @@ pub use error::{Error, Result, chain};
 pub use events::Events;
 pub use gantry_metadata::FILE as DATABASE;
 pub use gantry_metadata::collector::{Item, Plan};
+pub use gantry_metadata::salvage::{Finding, Report};
 pub use gantry_metadata::{
     Collected, Container, Content, Durability, Envelope, Event, Holder, Image, Lease, Opaque, Resource,
     Sandbox, Snapshot, SnapshotKind, Task, TaskState, Timestamp,
@@ -59,6 +61,7 @@ pub use gantry_registry as registry;
 pub use mounts::{ActivateRequest, Activation, ActiveMount};
 pub use pull::{Access, Breadth, Concurrency, PullRequest, Pulled, Unpack};
 pub use push::PushRequest;
+pub use repair::Repair;
 pub use snapshots::{SnapshotRequest, Usage, proxy};
 pub use spans::SPANS;
 pub use store::{DEFAULT_SNAPSHOTTER, Options, ProxySnapshotter, Store};

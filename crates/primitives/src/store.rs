@@ -285,7 +285,7 @@ fn make_directory(path: &Path) -> Result<()> {
     made.map_err(Error::file("making", path))
 }
 
-fn boot_id() -> Result<String> {
+pub(crate) fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     let text = std::fs::read_to_string(path).map_err(Error::file("reading", path))?;
     Ok(text.trim().to_owned())

@@ -38,6 +38,13 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Takes the lock of a root that is there, for as long as the result lives.
+    pub(crate) fn hold(root: &Path) -> Result<File> {
+        lock(root)
+    }
+}
+
 /// Makes a directory, or gives one that is there its mode.
 fn make(path: &Path, mode: u32) -> Result<()> {
     DirBuilder::new()

@@ -5,6 +5,7 @@
 mod damage;
 mod gc;
 mod image;
+mod repair;
 mod root;
 mod serve;
 

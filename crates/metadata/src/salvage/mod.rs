@@ -217,6 +217,9 @@ impl Salvage {
                 Ok(last) => last.unwrap_or(0).max(largest),
                 Err(_) => largest + MARGIN,
             };
+            // The journal loses its oldest rows only, and what is far behind the last one.
+            let is_certain = table == "event" && largest > 0 && !self.report.damaged.contains(table);
+            let last = if is_certain { largest } else { last };
             let last = if last < MAX_SEQUENCE { last } else { largest + MARGIN };
             self.new.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [table])?;
             self.new
