@@ -71,6 +71,34 @@ fn a_create_that_hangs_in_a_hook_is_undone() {
     assert_eq!(task.sh("e", "exit 3"), 3);
 }
 
+#[test]
+fn a_delete_ends_a_create_that_hangs_in_a_hook() {
+    ours!("the reference leaves it");
+    require!(Need::Root);
+    let daemon = Daemon::new();
+    let mut task = daemon.task(Bundle::new().sleeping());
+    let (mark, inside) = (task.bundle.path().join("never"), task.bundle.path().join("inside"));
+    let hook = format!("touch {}; until test -e {}; do sleep 0.02; done", inside.display(), mark.display());
+    task.bundle.change(|c| {
+        c["hooks"] =
+            serde_json::json!({ "createRuntime": [{ "path": "/bin/sh", "args": ["sh", "-c", hook] }] });
+    });
+    let request = task.create_request(Io::default());
+    let (create, delete) = std::thread::scope(|scope| {
+        let create = scope.spawn(|| task.shim.call::<_, CreateTaskResponse>(method::CREATE, &request));
+        until_true("the hook to run", || inside.exists());
+        let delete = task.delete_process("");
+        (create.join().unwrap(), delete)
+    });
+    create.fails(Code::Cancelled);
+    delete.fails(Code::NotFound);
+    until_true("the hook to be gone", || !runs(&mark.display().to_string()));
+    task.bundle.change(|c| c["hooks"] = serde_json::json!({}));
+    task.create();
+    task.start();
+    assert_eq!(task.sh("e", "exit 3"), 3);
+}
+
 /// A container that Debian's runc knows how to make.
 fn by_runc(daemon: &Daemon) -> Task<'_> {
     daemon.task(Bundle::new().sleeping().edit(|c| c["ociVersion"] = serde_json::json!("1.0.2")))

@@ -52,6 +52,22 @@ pub(super) enum Then {
     Undone(Failure),
 }
 
+/// Why an operation was ended half-way, as its caller is told.
+#[derive(Debug)]
+struct Ended {
+    kind: ErrorKind,
+    text: &'static str,
+}
+
+static OVERDUE: Ended = Ended {
+    kind: ErrorKind::DeadlineExceeded,
+    text: "the operation was ended: its caller has given it no more time",
+};
+static DELETED: Ended = Ended {
+    kind: ErrorKind::Cancelled,
+    text: "the operation was ended: somebody deletes the container that it makes",
+};
+
 impl Then {
     /// Whether the operation may be ended half-way when its caller has given up: it is undone, or can be done again.
     fn can_be_ended(&self) -> bool {
@@ -74,8 +90,8 @@ pub(super) struct Operation {
     then: Then,
     /// When its caller gives up.
     deadline: Option<Instant>,
-    /// Whether it was ended because of that.
-    ended: bool,
+    /// Why it was ended half-way, if it was.
+    ended: Option<&'static Ended>,
 }
 
 impl Pod {
@@ -106,7 +122,7 @@ impl Pod {
                 {
                     container.busy = true;
                 }
-                let (id, deadline, ended) = (id.to_owned(), None, false);
+                let (id, deadline, ended) = (id.to_owned(), None, None);
                 self.operations.insert(number, Operation { worker, id, caller, then, deadline, ended });
                 Ok(Reply::Later)
             }
@@ -139,8 +155,20 @@ impl Pod {
             if operation.deadline.is_some_and(|deadline| deadline <= now) {
                 operation.worker.end();
                 operation.deadline = None;
-                operation.ended = true;
+                operation.ended = Some(&OVERDUE);
             }
+        }
+    }
+
+    /// Ends the making of a container that somebody deletes meanwhile: who asked for it may be gone, and what he asked for may
+    /// have no end.
+    pub(super) fn end_creation(&mut self, id: &str) {
+        let mut operations = self.operations.values_mut();
+        let own = operations.find(|operation| operation.id == id && operation.then == Then::Created);
+        if let Some(operation) = own {
+            operation.worker.end();
+            operation.deadline = None;
+            operation.ended = Some(&DELETED);
         }
     }
 
@@ -152,9 +180,8 @@ impl Pod {
         let Operation { worker, id, caller, then, ended, .. } = operation;
         let silent = !worker.has_spoken();
         drop(worker);
-        if silent && ended {
-            let text = "the operation was ended: its caller has given it no more time";
-            verdict = Err(Failure::new(ErrorKind::DeadlineExceeded, text));
+        if let Some(ended) = ended.filter(|_| silent) {
+            verdict = Err(Failure::new(ended.kind, ended.text));
         }
         match (then, verdict) {
             // Nobody has undone what it had made.

@@ -72,6 +72,9 @@ impl Pod {
                 | method::UPDATE
         );
         if changes && let Some(id) = self.busy_subject(&call) {
+            if call.method == method::DELETE {
+                self.end_creation(&id);
+            }
             return self.enqueue(&id, caller, call);
         }
         match call.method.as_str() {
