@@ -26,6 +26,8 @@ const BOOTSTRAP: &str = "bootstrap.json";
 const BINARY: &str = "shim-binary-path";
 const SANDBOX: &str = "sandbox";
 const GROUP: &str = "group";
+/// There once the shim has deleted the task.
+const DELETED: &str = "deleted";
 /// How the names of bundles end that are made, and that are removed.
 const NEW: &str = ".new";
 const OLD: &str = ".old";
@@ -72,6 +74,8 @@ pub(crate) struct Found {
     pub(crate) options: Option<Any>,
     /// It is a sandbox's own.
     pub(crate) is_sandbox: bool,
+    /// The task is gone, and its end was told.
+    pub(crate) is_deleted: bool,
 }
 
 impl Place {
@@ -190,6 +194,14 @@ impl Place {
         fs::rename(&part, &path).map_err(Error::file("writing", &path))
     }
 
+    /// Notes that the shim has deleted the task, for whoever finds the bundle without its shim. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn note_deletion(&self, namespace: &Namespace, id: &str) -> Result<(), Error> {
+        write_file(&self.path(namespace, id).join(DELETED), b"")
+    }
+
     /// Removes a bundle and its work directory. What is mounted below it is unmounted, and never emptied. Blocks.
     ///
     /// # Errors
@@ -282,7 +294,8 @@ fn read(namespace: Namespace, id: String, path: PathBuf) -> Result<Found, Error>
     let binary = optional(BINARY)?.map(text).unwrap_or_default().into();
     let group = optional(GROUP)?.map_or_else(|| id.clone(), text);
     let is_sandbox = optional(SANDBOX)?.map(text).is_some_and(|sandbox| sandbox == id);
-    Ok(Found { namespace, id, binary, group, address, options, path, is_sandbox })
+    let is_deleted = path.join(DELETED).exists();
+    Ok(Found { namespace, id, binary, group, address, options, path, is_sandbox, is_deleted })
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
@@ -341,7 +354,10 @@ mod tests {
         let path = place.make(&namespace, "a", &contents(Some(&options))).unwrap();
         let address = Address::ttrpc(3, Path::new("/s"));
         place.set_address(&path, &address).unwrap();
+        assert!(!place.found().unwrap()[0].is_deleted);
+        place.note_deletion(&namespace, "a").unwrap();
         let found = place.found().unwrap();
+        assert!(found[0].is_deleted);
         let [found] = found.as_slice() else { panic!("{found:?}") };
         assert_eq!((found.id.as_str(), found.group.as_str()), ("a", "pod"));
         assert_eq!((found.options.as_ref(), found.address.as_ref()), (Some(&options), Some(&address)));

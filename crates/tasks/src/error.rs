@@ -61,6 +61,14 @@ pub enum Error {
         /// How long.
         limit: Duration,
     },
+    /// Whoever asked has gone, and what was begun is undone.
+    #[error("whoever asked for {method} of {id:?} has gone")]
+    Cancelled {
+        /// The container.
+        id: String,
+        /// What was asked for.
+        method: &'static str,
+    },
     /// The shim is gone.
     #[error("the shim of {id:?} is gone: {reason}")]
     Lost {
@@ -118,6 +126,7 @@ impl Error {
             Self::Shim(Refusal(status)) => status.kind(),
             Self::Start { .. } | Self::Answer { .. } | Self::Panicked => ErrorKind::Internal,
             Self::Timeout { .. } => ErrorKind::DeadlineExceeded,
+            Self::Cancelled { .. } => ErrorKind::Cancelled,
             Self::Lost { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } => ErrorKind::ResourceExhausted,
             Self::File { source, .. } => match source.kind() {

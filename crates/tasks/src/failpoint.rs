@@ -5,7 +5,7 @@
 
 /// Every place in the order in which the life of a task comes to them, but for those that only shims of others have (`foreign.`).
 #[cfg(debug_assertions)]
-pub const PLACES: [&str; 22] = [
+pub const PLACES: [&str; 23] = [
     "bundle.begun",
     "bundle.filled",
     "bundle.made",
@@ -24,6 +24,7 @@ pub const PLACES: [&str; 22] = [
     "process.deleted",
     "delete.answered",
     "delete.forgotten",
+    "delete.noted",
     "shim.ended",
     "bundle.unmounted",
     "bundle.renamed",

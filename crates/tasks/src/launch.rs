@@ -27,8 +27,6 @@ use crate::{Error, Options};
 
 /// The longest answer of a shim's binary, in bytes; a runtime's features are among them.
 const MAX_OUTPUT_BYTES: u64 = 1 << 20;
-/// How long `start`, `delete` and `-info` may take.
-const VERB_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much of what a shim says goes into an error, in characters.
 const MAX_SAID: usize = 2000;
 /// The variable by which our shim learns where pods have their state.
@@ -211,7 +209,7 @@ impl Launcher {
         let mut command = Command::new(&program.path);
         command.arg("-info");
         let input = options.map(Message::encode_to_vec).unwrap_or_default();
-        run(command, &program.path, input).await
+        run(command, &program.path, input, self.options.limits.verb).await
     }
 
     fn dialects(&self) -> std::sync::MutexGuard<'_, HashMap<(u64, u64, i64), Dialect>> {
@@ -228,7 +226,7 @@ impl Launcher {
         let mut command = self.command(&program.path, launch);
         // As containerd does; ours makes a session of its own, which a leader cannot.
         command.args(arguments).current_dir(launch.bundle).process_group(0);
-        run(command, &program.path, input).await
+        run(command, &program.path, input, self.options.limits.verb).await
     }
 
     /// The flags and the environment that all verbs have.
@@ -311,7 +309,12 @@ fn shortened(bytes: &[u8]) -> String {
 }
 
 /// Executes a verb of a binary, and returns what it prints on its standard output.
-async fn run(mut command: Command, program: &Path, input: Vec<u8>) -> Result<Vec<u8>, Error> {
+async fn run(
+    mut command: Command,
+    program: &Path,
+    input: Vec<u8>,
+    limit: Duration,
+) -> Result<Vec<u8>, Error> {
     let failed = |reason: String| Error::Start { program: program.to_owned(), reason };
     command.stdin(given(&input).map_err(|error| failed(format!("cannot be given its input: {error}")))?);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -331,7 +334,7 @@ async fn run(mut command: Command, program: &Path, input: Vec<u8>) -> Result<Vec
         out.await?;
         child.wait().await
     };
-    let ended = tokio::time::timeout(VERB_TIMEOUT, talk).await;
+    let ended = tokio::time::timeout(limit, talk).await;
     if let Some(mut stderr) = stderr {
         let mut buffer = [0; 4096];
         while let Ok(Ok(length @ 1..)) =
@@ -345,7 +348,7 @@ async fn run(mut command: Command, program: &Path, input: Vec<u8>) -> Result<Vec
     }
     let said = || [shortened(&output), shortened(&errors)].join(" ").trim().to_owned();
     match ended {
-        Err(_) => Err(failed(format!("does not end within {VERB_TIMEOUT:?}: {}", said()))),
+        Err(_) => Err(failed(format!("does not end within {limit:?}: {}", said()))),
         Ok(Err(error)) => Err(failed(format!("{error}: {}", said()))),
         Ok(Ok(status)) if !status.success() => Err(failed(format!("{status}: {}", said()))),
         Ok(Ok(_)) => Ok(output),

@@ -28,6 +28,7 @@ mod tasks;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use binary::{DEFAULT_RUNTIME, Runtime};
 pub use error::{Error, Refusal};
@@ -58,4 +59,36 @@ pub struct Options {
     pub debug: bool,
     /// Whether each shim and its containers share no core with others.
     pub core_scheduling: bool,
+    /// How long shims may take.
+    pub limits: Limits,
+}
+
+/// How long shims may take. Who tests has less patience.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// For a call that waits for no container.
+    pub call: Duration,
+    /// For the state of a task among many.
+    pub list: Duration,
+    /// To say at the daemon's start that they live, and what of.
+    pub connect: Duration,
+    /// To take back what they have begun.
+    pub undo: Duration,
+    /// To end.
+    pub shutdown: Duration,
+    /// For the verbs of their binaries: `start`, `delete`, `-info`.
+    pub verb: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            call: Duration::from_secs(60),
+            list: Duration::from_secs(2),
+            connect: Duration::from_secs(5),
+            undo: Duration::from_secs(10),
+            shutdown: Duration::from_secs(5),
+            verb: Duration::from_secs(30),
+        }
+    }
 }

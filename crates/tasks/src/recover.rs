@@ -1,37 +1,36 @@
 //! What is found at the start of the daemon: shims that live, and what dead ones left.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use futures_util::stream::iter;
 use gantry_proto_shim::process::Status;
 use gantry_proto_shim::task::{
-    ConnectRequest, ConnectResponse, ShutdownRequest, StateRequest, StateResponse, method,
+    ConnectRequest, ConnectResponse, DeleteRequest, DeleteResponse, ShutdownRequest, StateRequest,
+    StateResponse, method,
 };
 use gantry_types::{ErrorKind, Namespace};
 
 use crate::bundle::Found;
 use crate::client::Client;
 use crate::shim::{Owned, Shim, clean, lost_task, open};
-use crate::tasks::{Inner, Key, adopt, leave};
-use crate::{Error, Tasks};
+use crate::tasks::{Inner, adopt};
+use crate::{Error, Key, Tasks};
 
-/// How long a shim may take to say that it lives.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait before a task that is being made is looked at again.
-const SETTLE_PAUSE: Duration = Duration::from_millis(50);
 /// How many shims are looked for at the same time.
 const CONCURRENCY: usize = 64;
 
 /// What was found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Tasks whose shims were found, or started again.
     pub tasks: usize,
-    /// Tasks that are gone, and were cleaned up after.
+    /// Tasks that are gone.
     pub lost: usize,
+    /// Those of them after whom is cleaned up now, which may take a while; then their ends are told.
+    pub ending: BTreeSet<Key>,
 }
 
 impl Tasks {
@@ -54,9 +53,9 @@ impl Tasks {
             groups.keys().map(|(namespace, group)| inner.launcher.socket(namespace, group)).collect();
         let recover = |((_, group), bundles)| recover_group(&inner, group, bundles);
         let all = iter(groups).map(recover).buffer_unordered(CONCURRENCY);
-        let all = all.fold(Recovered::default(), async |sum, one| Recovered {
-            tasks: sum.tasks + one.tasks,
-            lost: sum.lost + one.lost,
+        let all = all.fold(Recovered::default(), async |mut sum, one| {
+            sum.ending.extend(one.ending);
+            Recovered { tasks: sum.tasks + one.tasks, lost: sum.lost + one.lost, ..sum }
         });
         let all = all.await;
         let inner = Arc::clone(&self.inner);
@@ -72,55 +71,47 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
         Ok(shim) => shim,
         Err(error) => {
             for bundle in bundles {
-                tracing::warn!(namespace = %bundle.namespace, container = bundle.id, %error, "a task has no shim");
-                bury(inner, bundle).await;
                 recovered.lost += 1;
+                if bundle.is_deleted {
+                    inner.remove_bundle(bundle.namespace, bundle.id).await;
+                    continue;
+                }
+                tracing::warn!(namespace = %bundle.namespace, container = bundle.id, %error, "a task has no shim");
+                recovered.ending.insert(bury(inner, bundle).await);
             }
             return recovered;
         }
     };
-    for bundle in bundles {
-        let request = ConnectRequest { id: bundle.id.clone() };
-        let answer: Result<ConnectResponse, Error> =
-            shim.ask(&bundle.id, method::CONNECT, &request, Some(CONNECT_TIMEOUT)).await;
-        let sandbox = bundle.is_sandbox;
+    // All at once: one that hangs holds up its group once.
+    let asked = bundles.into_iter().map(|bundle| {
+        let shim = Arc::clone(&shim);
+        async move { (ask(&shim, &bundle).await, bundle) }
+    });
+    for (answer, bundle) in join_all(asked).await {
+        let key = (bundle.namespace.clone(), bundle.id.clone());
         match answer {
-            Ok(_) if sandbox => {
-                shim.enter(&bundle.id, 0);
-                inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
-            }
-            // It died while it was asked to make it: the shim was there, and the task never was.
-            Ok(answer) => match status(&shim, &bundle.id).await {
-                // It died while it was asked to make it: the shim was there, and the task never was.
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    inner.remove_bundle(bundle.namespace, bundle.id).await;
-                    recovered.lost += 1;
-                }
-                status => {
-                    let key = (bundle.namespace, bundle.id);
-                    inner.insert(key.clone(), &shim, answer.task_pid);
-                    if matches!(status, Ok(Status::Unknown)) {
-                        settle(inner, key, Arc::clone(&shim)).await;
-                    }
-                    recovered.tasks += 1;
-                }
-            },
-            Err(_) if sandbox => {
-                shim.enter(&bundle.id, 0);
-                inner.sandboxes().insert((bundle.namespace, bundle.id), Arc::clone(&shim));
-            }
-            // It was deleted, and its bundle was not.
-            Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(Answer::Gone) => {
                 inner.remove_bundle(bundle.namespace, bundle.id).await;
                 recovered.lost += 1;
             }
-            Err(Error::Lost { .. }) => {
-                bury(inner, bundle).await;
+            Err(Error::Lost { .. }) if !bundle.is_sandbox => {
                 recovered.lost += 1;
+                recovered.ending.insert(bury(inner, bundle).await);
+            }
+            answer if bundle.is_sandbox => {
+                if let Err(error) = answer {
+                    tracing::warn!(namespace = %bundle.namespace, sandbox = bundle.id, %error, "a shim does not answer");
+                }
+                shim.enter(&bundle.id, 0);
+                inner.sandboxes().insert(key, Arc::clone(&shim));
+            }
+            Ok(Answer::There { pid }) => {
+                inner.insert(key, &shim, pid);
+                recovered.tasks += 1;
             }
             Err(error) => {
                 tracing::warn!(namespace = %bundle.namespace, container = bundle.id, %error, "a shim does not answer");
-                inner.insert((bundle.namespace, bundle.id), &shim, 0);
+                inner.insert(key, &shim, 0);
                 recovered.tasks += 1;
             }
         }
@@ -133,31 +124,53 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
     recovered
 }
 
-/// The status of a container, which Connect does not tell. That of one which is being made is not known.
-async fn status(shim: &Arc<Shim>, id: &str) -> Result<Status, Error> {
-    let request = StateRequest { id: id.to_owned(), ..StateRequest::default() };
-    let state: StateResponse = shim.ask(id, method::STATE, &request, Some(CONNECT_TIMEOUT)).await?;
-    Ok(state.status())
+/// What a shim says of a container at the start.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    There {
+        pid: u32,
+    },
+    /// It was deleted, and its bundle was not. Or the daemon died while it asked for it: then it may never have been there.
+    Gone,
 }
 
-/// Holds the lock of a task that its shim is still making, and removes what is left if it cannot be made: the daemon that asked
-/// for it will not.
-async fn settle(inner: &Arc<Inner>, key: Key, shim: Arc<Shim>) {
-    let guard = inner.locks.lock(&key).await;
-    let inner = Arc::clone(inner);
-    tokio::spawn(async move {
-        let settled = loop {
-            match status(&shim, &key.1).await {
-                Ok(Status::Unknown) => tokio::time::sleep(SETTLE_PAUSE).await,
-                settled => break settled,
+async fn ask(shim: &Arc<Shim>, bundle: &Found) -> Result<Answer, Error> {
+    let (id, limit) = (bundle.id.as_str(), shim.limits.connect);
+    let asked = async {
+        let request = ConnectRequest { id: id.to_owned() };
+        let connected: ConnectResponse = match shim.ask(id, method::CONNECT, &request, None).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && !bundle.is_sandbox => {
+                return Ok(Answer::Gone);
             }
+            connected => connected?,
         };
-        if settled.is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-            inner.forget(&key);
-            leave(&inner, &key, &shim).await;
+        shim.set_process(connected.shim_pid);
+        if !bundle.is_sandbox && is_unknown(shim, id).await? {
+            return Ok(Answer::Gone);
         }
-        inner.locks.release(&key, guard, true);
-    });
+        Ok(Answer::There { pid: connected.task_pid })
+    };
+    let answer = tokio::time::timeout(limit, asked).await;
+    answer.unwrap_or_else(|_| Err(Error::Timeout { id: id.to_owned(), method: method::CONNECT, limit }))
+}
+
+/// Whether a shim has no such container, which Connect does not say. One that ours is still making has nobody who waits for it any
+/// more, and may have no end: it is removed.
+async fn is_unknown(shim: &Arc<Shim>, id: &str) -> Result<bool, Error> {
+    let request = StateRequest { id: id.to_owned(), ..StateRequest::default() };
+    let state: Result<StateResponse, Error> = shim.ask(id, method::STATE, &request, None).await;
+    match state {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Ok(state) if shim.program.ours && state.status() == Status::Unknown => {}
+        // What else it says, it says to whoever asks next.
+        _ => return Ok(false),
+    }
+    let request = DeleteRequest { id: id.to_owned(), ..DeleteRequest::default() };
+    let deleted: Result<DeleteResponse, Error> = shim.ask(id, method::DELETE, &request, None).await;
+    match deleted {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(true),
+    }
 }
 
 /// Connects to the shim of a group, or starts one of ours again.
@@ -180,7 +193,7 @@ async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc
             Err(error) => reason = format!("{}: {error}", socket.display()),
         }
     }
-    if !program.ours {
+    if !program.ours || bundles.iter().all(|bundle| bundle.is_deleted) {
         return Err(Error::Lost { id: first.id.clone(), reason });
     }
     let owned = Owned {
@@ -194,10 +207,10 @@ async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc
     Ok(taken(address, client, child))
 }
 
-/// Cleans up after a task whose shim is gone, and tells of its end.
-async fn bury(inner: &Arc<Inner>, bundle: Found) {
+/// Cleans up after a task whose shim is gone, and tells of its end; in its own time, and whoever makes a task of that name waits.
+async fn bury(inner: &Arc<Inner>, bundle: Found) -> Key {
     let program = inner.launcher.binaries.known(&bundle.binary);
-    let (namespace, id) = (bundle.namespace.clone(), bundle.id.clone());
+    let key = (bundle.namespace.clone(), bundle.id.clone());
     let owned = Owned {
         namespace: bundle.namespace,
         id: bundle.id,
@@ -205,8 +218,14 @@ async fn bury(inner: &Arc<Inner>, bundle: Found) {
         group: bundle.group,
         options: bundle.options,
     };
-    let ended = clean(inner, &program, owned).await;
-    inner.report(lost_task(&namespace, &id, 0, ended, "its shim died while the daemon was away"));
+    let (inner, own) = (Arc::clone(inner), key.clone());
+    let guard = inner.locks.lock(&own).await;
+    tokio::spawn(async move {
+        let ended = clean(&inner, &program, owned).await;
+        inner.report(lost_task(&own.0, &own.1, 0, ended, "its shim died while the daemon was away"));
+        inner.locks.release(&own, guard, true);
+    });
+    key
 }
 
 /// Ends shims of ours that no bundle has.
@@ -228,7 +247,7 @@ async fn end_strays(inner: &Arc<Inner>, known: &[std::path::PathBuf]) {
         };
         tracing::warn!(socket = %socket.display(), "a shim that has no bundle is asked to end");
         let request = ShutdownRequest { id: String::new(), now: false };
-        let options = gantry_ttrpc::client::Options::default().timeout(CONNECT_TIMEOUT);
+        let options = gantry_ttrpc::client::Options::default().timeout(inner.limits.connect);
         let payload = gantry_proto_shim::Message::encode_to_vec(&request);
         let _ = client.call(gantry_proto_shim::task::SERVICE_V3, method::SHUTDOWN, payload, &options).await;
         client.close();

@@ -13,7 +13,7 @@ use gantry_proto_shim::sandbox::{
 };
 use gantry_types::ErrorKind;
 
-use crate::shim::{CALL_TIMEOUT, Shim};
+use crate::shim::Shim;
 use crate::tasks::{Inner, Parts, start};
 use crate::{Error, Key, Tasks};
 
@@ -79,7 +79,7 @@ impl Tasks {
         limit: Option<Duration>,
     ) -> Result<B, Error> {
         let (shim, id) = (self.sandbox(key)?, key.1.clone());
-        let limit = limit.unwrap_or(CALL_TIMEOUT);
+        let limit = limit.unwrap_or(self.inner.limits.call);
         self.owned(async move { shim.call_sandbox(&id, name, &request, Some(limit)).await }).await
     }
 
@@ -145,7 +145,7 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: SandboxRequest) -> Resul
     let shim = start(inner, key, parts, None).await?;
     shim.enter(&key.1, 0);
     let made: Result<CreateSandboxResponse, Error> =
-        shim.call_sandbox(&key.1, method::CREATE_SANDBOX, &message, Some(CALL_TIMEOUT)).await;
+        shim.call_sandbox(&key.1, method::CREATE_SANDBOX, &message, Some(inner.limits.call)).await;
     match made {
         Ok(CreateSandboxResponse {}) => Ok(shim),
         Err(error) => {
@@ -161,7 +161,7 @@ async fn shut_down(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) -> Result<()
     let request = ShutdownSandboxRequest { sandbox_id: key.1.clone() };
     shim.expect_end();
     let answer: Result<ShutdownSandboxResponse, Error> =
-        shim.call_sandbox(&key.1, method::SHUTDOWN_SANDBOX, &request, Some(CALL_TIMEOUT)).await;
+        shim.call_sandbox(&key.1, method::SHUTDOWN_SANDBOX, &request, Some(inner.limits.call)).await;
     match answer {
         Ok(ShutdownSandboxResponse {}) | Err(Error::Lost { .. }) => {}
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -1,6 +1,7 @@
 //! A shim as the daemon holds it: its connection, who is in it, and what happens when it dies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use gantry_proto_shim::task::{
 use gantry_proto_shim::{Message, sandbox};
 use gantry_ttrpc::client::Options as CallOptions;
 use gantry_types::Namespace;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::sync::watch;
 
 use crate::address::Address;
@@ -21,14 +23,10 @@ use crate::binary::Program;
 use crate::client::{CallError, Client};
 use crate::launch::{Launch, Launcher, Started, said};
 use crate::tasks::Inner;
-use crate::{Error, Refusal};
+use crate::{Error, Limits, Refusal};
 
 /// The metadata that says whose call it is.
 const NAMESPACE: &str = "containerd-namespace-ttrpc";
-/// How long a call may take that waits for no container.
-pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a shim may take to end.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// A shim that dies so often in so short a time is given up.
 const REVIVALS: usize = 3;
 const REVIVALS_WITHIN: Duration = Duration::from_secs(10);
@@ -78,6 +76,7 @@ struct Members {
 /// A shim. What is in it are the containers of one group.
 #[derive(Debug)]
 pub(crate) struct Shim {
+    pub(crate) limits: Limits,
     pub(crate) namespace: Namespace,
     pub(crate) group: String,
     pub(crate) program: Program,
@@ -95,10 +94,13 @@ pub(crate) struct Shim {
     answered: AtomicBool,
     /// Where it says why it cannot begin, until it has answered.
     errors: Mutex<Option<ChildStderr>>,
+    /// Its process, if it is known.
+    process: Mutex<Option<OwnedFd>>,
 }
 
 impl Shim {
     pub(crate) fn new(
+        limits: Limits,
         namespace: Namespace,
         group: String,
         program: Program,
@@ -110,6 +112,7 @@ impl Shim {
         let (state, _) = watch::channel(State::Live(client));
         let members = Mutex::default();
         Arc::new(Self {
+            limits,
             namespace,
             group,
             program,
@@ -122,7 +125,25 @@ impl Shim {
             let_go: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             errors: Mutex::default(),
+            process: Mutex::default(),
         })
+    }
+
+    /// Notes which process it is: a child that was not reaped, or one that has just said so.
+    pub(crate) fn set_process(&self, pid: u32) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let opened = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        *self.process.lock().unwrap_or_else(PoisonError::into_inner) = opened;
+    }
+
+    /// Kills it if it is one of ours that nobody is in.
+    fn end_by_force(&self, id: &str) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let killed = process
+            .as_ref()
+            .filter(|_| self.program.ours && self.is_empty())
+            .is_some_and(|process| pidfd_send_signal(process, Signal::KILL).is_ok());
+        tracing::warn!(container = id, killed, "the shim does not end");
     }
 
     fn errors(&self) -> MutexGuard<'_, Option<ChildStderr>> {
@@ -320,15 +341,17 @@ impl Shim {
         }
         let Ok(client) = self.client(id).await else { return };
         let request = ShutdownRequest { id: id.to_owned(), now: false };
-        let answer = self.call_task(&client, method::SHUTDOWN, &request, Some(SHUTDOWN_TIMEOUT)).await;
+        let limit = self.limits.shutdown;
+        let answer = self.call_task(&client, method::SHUTDOWN, &request, Some(limit)).await;
         match answer {
             // Others may share it, which it knows and we do not.
             Ok(_) if !self.program.ours => {}
             Ok(_) | Err(CallError::Closed) => {
-                if tokio::time::timeout(SHUTDOWN_TIMEOUT, client.ended()).await.is_err() {
-                    tracing::warn!(container = id, "the shim does not end");
+                if tokio::time::timeout(limit, client.ended()).await.is_err() {
+                    self.end_by_force(id);
                 }
             }
+            Err(CallError::Timeout(_)) => self.end_by_force(id),
             Err(error) => tracing::warn!(container = id, %error, "the shim cannot be shut down"),
         }
         client.close();
@@ -342,8 +365,8 @@ impl Shim {
     /// Waits until an end that was asked for has come; not for ever.
     pub(crate) async fn await_end(&self, id: &str) {
         let Ok(client) = self.client(id).await else { return };
-        if tokio::time::timeout(SHUTDOWN_TIMEOUT, client.ended()).await.is_err() {
-            tracing::warn!(container = id, "the shim does not end");
+        if tokio::time::timeout(self.limits.shutdown, client.ended()).await.is_err() {
+            self.end_by_force(id);
         }
         client.close();
     }
@@ -387,7 +410,10 @@ fn decoded<B: Message + Default>(
 pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, child: Option<Child>) {
     let (mut client, mut child) = (client, child);
     loop {
-        *shim.errors() = child.as_mut().and_then(|child| child.stderr.take());
+        if let Some(child) = &mut child {
+            shim.set_process(child.id());
+            *shim.errors() = child.stderr.take();
+        }
         client.ended().await;
         if shim.let_go.load(Ordering::SeqCst) {
             // It lives on; who comes after us is not its parent either.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::iter;
@@ -17,7 +16,7 @@ use gantry_proto_shim::task::{
 use gantry_proto_shim::{Message, process::Status};
 use gantry_types::{ErrorKind, Namespace};
 use serde::Deserialize;
-use tokio::sync::{OwnedMutexGuard, mpsc};
+use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 
 use crate::address::Address;
 use crate::binary::Program;
@@ -25,14 +24,12 @@ use crate::bundle::{Contents, Place};
 use crate::client::Client;
 use crate::failpoint::hit;
 use crate::launch::{Launch, Launcher, Started};
-use crate::shim::{CALL_TIMEOUT, Lost, Shim, connected, watch};
-use crate::{Error, Options};
+use crate::shim::{Lost, Owned, Shim, clean, connected, watch};
+use crate::{Error, Limits, Options};
 
 /// Whose a task is: its namespace and its container.
 pub type Key = (Namespace, String);
 
-/// How long a shim may take to tell the state of a task among many.
-const LIST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many shims are asked at the same time.
 const LIST_CONCURRENCY: usize = 64;
 /// The annotations that make containers of one namespace share a shim, in the order in which they count.
@@ -78,6 +75,7 @@ pub struct Tasks {
 pub(crate) struct Inner {
     pub(crate) place: Place,
     pub(crate) launcher: Arc<Launcher>,
+    pub(crate) limits: Limits,
     tasks: Mutex<BTreeMap<Key, Arc<Shim>>>,
     /// Sandboxes that shims keep.
     sandboxes: Mutex<BTreeMap<Key, Arc<Shim>>>,
@@ -166,6 +164,14 @@ impl Inner {
         let _ = self.lost.send(lost);
     }
 
+    async fn note_deletion(self: &Arc<Self>, key: Key) {
+        let inner = Arc::clone(self);
+        let noted = tokio::task::spawn_blocking(move || inner.place.note_deletion(&key.0, &key.1)).await;
+        if let Ok(Err(error)) = noted {
+            tracing::warn!(%error, "a deletion is not noted");
+        }
+    }
+
     pub(crate) async fn remove_bundle(self: &Arc<Self>, namespace: Namespace, id: String) {
         let inner = Arc::clone(self);
         let removed = tokio::task::spawn_blocking(move || inner.place.remove(&namespace, &id)).await;
@@ -197,6 +203,7 @@ impl Tasks {
         let inner = Inner {
             place,
             launcher,
+            limits: options.limits,
             tasks: Mutex::default(),
             sandboxes: Mutex::default(),
             groups: Locks::default(),
@@ -233,15 +240,21 @@ impl Tasks {
     ///
     /// # Errors
     /// AlreadyExists; NotFound for a runtime without a shim; what the shim says. Nothing is left then.
+    ///
+    /// # Cancel safety
+    /// Who no longer waits has it undone: what a container's hooks do may have no end.
     pub async fn create(&self, key: Key, request: CreateRequest) -> Result<u32, Error> {
         let inner = Arc::clone(&self.inner);
-        self.owned(async move {
+        let (waiting, gone) = oneshot::channel();
+        let made = self.owned(async move {
             let guard = inner.locks.lock(&key).await;
-            let made = create(&inner, &key, request).await;
+            let made = create(&inner, &key, request, gone).await;
             inner.locks.release(&key, guard, true);
             made
-        })
-        .await
+        });
+        let made = made.await;
+        drop::<oneshot::Sender<()>>(waiting);
+        made
     }
 
     /// Removes a task that has ended, or one that was not started, and says how it ended. Its shim and bundle go in their own time.
@@ -249,6 +262,8 @@ impl Tasks {
     /// # Errors
     /// NotFound; FailedPrecondition while it runs; what the shim says.
     pub async fn delete(&self, key: Key) -> Result<DeleteResponse, Error> {
+        // What is still being made is not there yet, however long that takes.
+        self.find(&key)?;
         let inner = Arc::clone(&self.inner);
         let tasks = self.clone();
         self.owned(async move {
@@ -262,7 +277,7 @@ impl Tasks {
             };
             let request = DeleteRequest { id: key.1.clone(), ..Default::default() };
             let answer: Result<DeleteResponse, Error> =
-                shim.ask(&key.1, method::DELETE, &request, Some(CALL_TIMEOUT)).await;
+                shim.ask(&key.1, method::DELETE, &request, Some(inner.limits.call)).await;
             hit("delete.answered");
             let gone = match &answer {
                 Ok(_) => true,
@@ -277,7 +292,7 @@ impl Tasks {
             hit("delete.forgotten");
             // The answer does not wait for what is left to be done; who makes a task of that name does.
             tokio::spawn(async move {
-                leave(&inner, &key, &shim).await;
+                leave(&inner, &key, &shim, Left::Nothing).await;
                 inner.locks.release(&key, guard, true);
             });
             answer
@@ -300,7 +315,7 @@ impl Tasks {
         // What may take its time by right.
         let limit = match name {
             method::START | method::CHECKPOINT | method::EXEC => None,
-            _ => Some(CALL_TIMEOUT),
+            _ => Some(self.inner.limits.call),
         };
         self.owned(async move {
             let answer = shim.call(&id, name, &request, limit).await;
@@ -326,7 +341,7 @@ impl Tasks {
         name: &'static str,
         request: &impl Message,
     ) -> Result<B, Error> {
-        self.find(key)?.ask(&key.1, name, request, Some(CALL_TIMEOUT)).await
+        self.find(key)?.ask(&key.1, name, request, Some(self.inner.limits.call)).await
     }
 
     /// The state of a process; of the first one for an empty `exec`.
@@ -341,9 +356,10 @@ impl Tasks {
     /// The states of all tasks of a namespace, by container. A shim that does not answer in time has tasks of unknown state.
     pub async fn list(&self, namespace: &Namespace) -> Vec<StateResponse> {
         let all = self.shims_of(namespace);
+        let limit = self.inner.limits.list;
         let states = iter(all).map(|(id, shim)| async move {
             let request = StateRequest { id: id.clone(), ..Default::default() };
-            match shim.ask(&id, method::STATE, &request, Some(LIST_TIMEOUT)).await {
+            match shim.ask(&id, method::STATE, &request, Some(limit)).await {
                 Ok(state) => Some(state),
                 Err(error) if error.kind() == ErrorKind::NotFound => None,
                 Err(error) => {
@@ -427,7 +443,12 @@ fn options_of(inner: &Inner, request: &CreateRequest) -> Option<Any> {
     if given.is_none() && options == RuncOptions::default() { None } else { Some(Any::pack(&options)) }
 }
 
-async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result<u32, Error> {
+async fn create(
+    inner: &Arc<Inner>,
+    key: &Key,
+    request: CreateRequest,
+    gone: oneshot::Receiver<()>,
+) -> Result<u32, Error> {
     let (namespace, id) = key;
     if inner.tasks().contains_key(key) {
         return Err(Error::AlreadyExists { what: "task", id: id.clone() });
@@ -482,7 +503,9 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     let shim = match shim {
         Ok(shim) => shim,
         Err(error) => {
-            inner.groups.release(&lock_key, guard, true);
+            // The bundle could not be made, and the others of the group still have their shim.
+            let empty = guard.as_ref().is_none_or(|shim| shim.is_dead());
+            inner.groups.release(&lock_key, guard, empty);
             return Err(error);
         }
     };
@@ -491,7 +514,11 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
     *guard = Some(Arc::clone(&shim));
     inner.groups.release(&lock_key, guard, false);
     hit("create.joined");
-    match shim.call::<CreateTaskResponse>(id, method::CREATE, &message, None).await {
+    let made = tokio::select! {
+        made = shim.call::<CreateTaskResponse>(id, method::CREATE, &message, None) => made,
+        _ = gone => Err(Error::Cancelled { id: id.clone(), method: method::CREATE }),
+    };
+    match made {
         Ok(made) => {
             hit("create.answered");
             inner.insert(key.clone(), &shim, made.pid);
@@ -507,8 +534,13 @@ async fn create(inner: &Arc<Inner>, key: &Key, request: CreateRequest) -> Result
             };
             // What was begun; that there is nothing is the ordinary case.
             let request = DeleteRequest { id: id.clone(), ..Default::default() };
-            let _ = shim.call::<DeleteResponse>(id, method::DELETE, &request, Some(CALL_TIMEOUT)).await;
-            leave(inner, key, &shim).await;
+            let undone: Result<DeleteResponse, Error> =
+                shim.call(id, method::DELETE, &request, Some(inner.limits.undo)).await;
+            let left = match undone {
+                Err(Error::Timeout { .. }) => Left::Something,
+                _ => Left::Nothing,
+            };
+            leave(inner, key, &shim, left).await;
             Err(error)
         }
     }
@@ -629,13 +661,24 @@ pub(crate) fn adopt(
     client: Client,
     child: Option<std::process::Child>,
 ) -> Arc<Shim> {
-    let shim = Shim::new(namespace, group, program, options, address, client.clone());
+    let shim = Shim::new(inner.limits, namespace, group, program, options, address, client.clone());
     tokio::spawn(watch(Arc::clone(inner), Arc::clone(&shim), client, child));
     shim
 }
 
+/// What a shim leaves of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It has removed it.
+    Nothing,
+    /// It hangs: its binary has to remove it.
+    Something,
+}
+
 /// Takes a container out of its shim, ends that if it was the last one, and removes the bundle.
-pub(crate) async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
+async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left: Left) {
+    inner.note_deletion(key.clone()).await;
+    hit("delete.noted");
     let lock_key = (shim.namespace.clone(), shim.group.clone());
     let mut guard = inner.groups.lock(&lock_key).await;
     if shim.leave(&key.1) {
@@ -647,7 +690,19 @@ pub(crate) async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>) {
     hit("shim.ended");
     let empty = guard.is_none();
     inner.groups.release(&lock_key, guard, empty);
-    inner.remove_bundle(key.0.clone(), key.1.clone()).await;
+    match left {
+        Left::Nothing => inner.remove_bundle(key.0.clone(), key.1.clone()).await,
+        Left::Something => {
+            let owned = Owned {
+                namespace: key.0.clone(),
+                id: key.1.clone(),
+                bundle: inner.place.path(&key.0, &key.1),
+                group: shim.group.clone(),
+                options: shim.options.clone(),
+            };
+            clean(inner, &shim.program, owned).await;
+        }
+    }
 }
 
 /// The group that a configuration names.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use gantry_config::{Config, Level};
 use gantry_primitives::Store;
-use gantry_primitives::tasks::{Runtime, TaskOptions, Tasks};
+use gantry_primitives::tasks::{Runtime, TaskLimits, TaskOptions, Tasks};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 
@@ -20,11 +20,12 @@ const MAX_LINE_BYTES: u64 = 16 << 10;
 pub(crate) async fn open(config: &Config, store: &Store, version: &str) -> Result<Arc<Tasks>> {
     let options = options(config, version);
     tracing::debug!(shim = %options.shim.display(), "our shim");
-    let (tasks, recovered) = Tasks::open(store.clone(), options).await.context("cannot open the tasks")?;
+    let log = |path: &Path| drop(tokio::spawn(read_log(path.to_owned())));
+    let opened = Tasks::open(store.clone(), options, log).await;
+    let (tasks, recovered) = opened.context("cannot open the tasks")?;
     if recovered.tasks + recovered.lost > 0 {
         tracing::info!(tasks = recovered.tasks, lost = recovered.lost, "found tasks of the daemon before");
     }
-    tokio::spawn(read_log(tasks.log().to_owned()));
     let tasks = Arc::new(tasks);
     let interval = config.tasks.restart_interval.max(Duration::from_millis(1));
     Tasks::watch_restarts(&tasks, interval).await.context("cannot watch for containers to be restarted")?;
@@ -49,6 +50,7 @@ fn options(config: &Config, version: &str) -> TaskOptions {
         version: version.trim_start_matches('v').to_owned(),
         debug: config.tasks.shim_debug || matches!(config.debug.level, Level::Trace | Level::Debug),
         core_scheduling: config.tasks.core_scheduling,
+        limits: TaskLimits::default(),
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::stream::unfold;
 use gantry_door_containerd::{About, Code, Door, Limits, Observer};
 use gantry_primitives::access::TreeHosts;
 use gantry_primitives::registry::Anonymous;
-use gantry_primitives::tasks::{TaskOptions, Tasks};
+use gantry_primitives::tasks::{TaskLimits, TaskOptions, Tasks};
 use gantry_primitives::{Access, Options, Schedule, Store};
 use gantry_proto_containerd::content::content_client::ContentClient;
 use gantry_proto_containerd::header;
@@ -78,8 +78,9 @@ impl Served {
             version: String::new(),
             debug: false,
             core_scheduling: false,
+            limits: TaskLimits::default(),
         };
-        let (tasks, _) = Tasks::open(store.clone(), tasks).await.expect("tasks");
+        let (tasks, _) = Tasks::open(store.clone(), tasks, |_| {}).await.expect("tasks");
         let path = directory.path().join("s");
         let listener = UnixListener::bind(&path).expect("a socket");
         let (serving, receiver) = watch::channel(true);

@@ -1,12 +1,14 @@
 //! The ends of tasks that no shim tells.
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use gantry_metadata::TaskState;
 use gantry_proto_shim::any::{Any, Named, Timestamp};
 use gantry_proto_shim::events::{Event, TaskDelete, TaskExit};
 use gantry_proto_shim::own::Cause;
-use gantry_tasks::Lost;
-use gantry_types::Namespace;
+use gantry_tasks::{Key, Lost};
+use gantry_types::{ErrorKind, Namespace};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::{ShimEvent, Tasks};
@@ -38,6 +40,9 @@ async fn write(store: &Store, lost: &Lost) {
 async fn tell(store: &Store, lost: &Lost) -> Result<()> {
     let Lost { namespace, id, pid, exit_status, exited_at, cause } = lost;
     tracing::info!(%namespace, container = id, cause, "a task was lost");
+    if let Some(ended) = told(store, lost).await? {
+        return tell_deletion(store, &ended).await;
+    }
     let exit = TaskExit {
         container_id: id.clone(),
         id: id.clone(),
@@ -48,6 +53,20 @@ async fn tell(store: &Store, lost: &Lost) -> Result<()> {
     };
     publish(store, namespace, &exit).await?;
     tell_deletion(store, lost).await
+}
+
+/// How a task ended whose shim has told it before it was lost.
+async fn told(store: &Store, lost: &Lost) -> Result<Option<Lost>> {
+    match store.task_get(lost.namespace.clone(), lost.id.clone(), String::new()).await {
+        Ok(task) => Ok(task.exited.filter(|_| task.state == TaskState::Stopped).map(|exited| Lost {
+            pid: task.pid,
+            exit_status: task.exit_status,
+            exited_at: SystemTime::from(exited).into(),
+            ..lost.clone()
+        })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 async fn tell_deletion(store: &Store, lost: &Lost) -> Result<()> {
@@ -69,10 +88,12 @@ async fn publish<E: Event + Named>(store: &Store, namespace: &Namespace, event: 
 }
 
 /// Tells the ends of tasks of which nothing is left but a row: the machine has stopped, or somebody removed their bundles.
-pub(super) async fn settle(tasks: &Tasks) -> Result<()> {
+/// Those of `ending` are told of when they are cleaned up after.
+pub(super) async fn settle(tasks: &Tasks, ending: &BTreeSet<Key>) -> Result<()> {
     for (namespace, task) in tasks.store.task_list_all().await? {
         let is_first = task.exec.is_empty();
-        if !is_first || tasks.exists(&(namespace.clone(), task.container.clone())) {
+        let key = (namespace.clone(), task.container.clone());
+        if !is_first || tasks.exists(&key) || ending.contains(&key) {
             continue;
         }
         let ended = task.exited.map(|time| Timestamp::from(SystemTime::from(time)));

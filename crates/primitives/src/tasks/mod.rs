@@ -10,6 +10,7 @@ mod metrics;
 mod restart;
 mod sandboxes;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use gantry_types::{Descriptor, Mount, Namespace};
 use crate::{Context, Result, Store};
 
 pub use forward::{EventSource, ShimEvent};
-pub use gantry_tasks::{DEFAULT_RUNTIME, Options as TaskOptions, Recovered, Runtime};
+pub use gantry_tasks::{DEFAULT_RUNTIME, Limits as TaskLimits, Options as TaskOptions, Recovered, Runtime};
 pub use metrics::Metric;
 pub use restart::RESTART_POLICIES;
 pub use sandboxes::{SandboxCreation, SandboxStarted};
@@ -87,26 +88,28 @@ pub struct Tasks {
 impl Tasks {
     /// Opens what there is of tasks, and finds again what runs. Needs a tokio runtime.
     ///
+    /// `log` is told of the FIFO into which shims log before they are asked for: it has to be read, since some wait for a reader.
+    ///
     /// # Errors
     /// What the disk says.
     ///
     /// # Privilege
     /// Root.
-    pub async fn open(store: Store, options: TaskOptions) -> Result<(Self, Recovered)> {
+    pub async fn open(
+        store: Store,
+        options: TaskOptions,
+        log: impl FnOnce(&Path),
+    ) -> Result<(Self, Recovered)> {
         let opened = tokio::task::spawn_blocking(move || gantry_tasks::Tasks::open(&options)).await;
         let (tasks, mut receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
         let tasks = Self { store, tasks };
+        log(tasks.tasks.log());
         let recovered = tasks.tasks.recover().await?;
         // What is known of an end comes first: what is left after it has ended unseen.
         lost::record_waiting(&tasks.store, &mut receiver).await;
         tokio::spawn(lost::record(tasks.store.clone(), receiver));
-        lost::settle(&tasks).await?;
+        lost::settle(&tasks, &recovered.ending).await?;
         Ok((tasks, recovered))
-    }
-
-    /// The FIFO into which shims log; somebody has to read it.
-    pub fn log(&self) -> &std::path::Path {
-        self.tasks.log()
     }
 
     /// Leaves all shims to themselves.
