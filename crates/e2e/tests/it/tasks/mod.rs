@@ -9,6 +9,7 @@ mod deaths;
 mod docker;
 mod events;
 mod exec;
+mod faults_daemon;
 mod gvisor;
 mod life;
 mod limits;
