@@ -10,8 +10,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use gantry_metadata::salvage::{Document, Found, Report, Salvage};
-use gantry_types::image::{Index, MAX_DOCUMENT_BYTES, Manifest};
-use gantry_types::{Algorithm, Descriptor, Digest, Hasher, Labels, labels, media_type};
+use gantry_types::image::{ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest};
+use gantry_types::media_type::Kind;
+use gantry_types::{Algorithm, ChainId, Descriptor, Digest, Hasher, Labels, labels, media_type};
 use rustix::fs::OFlags;
 
 use crate::store::boot_id;
@@ -115,8 +116,8 @@ impl Blobs {
 
     /// The index or manifest of that digest.
     fn document(&self, digest: &Digest, media_type: &str) -> Option<Document> {
-        let is_one = Descriptor::new(media_type, digest.clone(), 0).kind().has_children();
-        if !media_type.is_empty() && !is_one {
+        let kind = media_type::kind(media_type);
+        if !media_type.is_empty() && !kind.has_children() && kind != Kind::Config {
             return None;
         }
         let mut bytes = Vec::new();
@@ -126,7 +127,7 @@ impl Blobs {
         if bytes.len() as u64 > MAX_DOCUMENT_BYTES || hasher.finish() != *digest {
             return None;
         }
-        read(&bytes, media_type)
+        if kind == Kind::Config { configuration(&bytes, media_type) } else { read(&bytes, media_type) }
     }
 }
 
@@ -161,6 +162,15 @@ fn read(bytes: &[u8], media_type: &str) -> Option<Document> {
         return Some(Document { media_type: media_type.to_owned(), labels, children });
     }
     None
+}
+
+/// A configuration refers to the snapshot of its layers, where that is unpacked.
+fn configuration(bytes: &[u8], media_type: &str) -> Option<Document> {
+    let config = ImageConfig::read(bytes).ok()?;
+    let chain = ChainId::chain(&config.rootfs.diff_ids).pop()?;
+    let label = |driver| (format!("{}.{driver}", labels::GC_REF_SNAPSHOT), chain.to_string());
+    let labels = DRIVERS.into_iter().map(label).collect();
+    Some(Document { media_type: media_type.to_owned(), labels, children: Vec::new() })
 }
 
 /// Descriptors with the ends of the labels that keep them.

@@ -1,11 +1,11 @@
 //! Records whose rows are lost and whose names, with what they stand for, are left in indexes.
 
-use gantry_types::{Digest, Labels, Namespace};
+use gantry_types::{Digest, Labels, Namespace, labels};
 use rusqlite::{OptionalExtension as _, params};
 
 use super::{Found, Salvage};
 use crate::time::{self, Timestamp};
-use crate::{Error, images};
+use crate::{Error, images, row};
 
 impl Salvage {
     /// Makes image names again whose target is there, and names of snapshots. Both come without labels.
@@ -18,6 +18,9 @@ impl Salvage {
                 _ => false,
             };
             if made {
+                if entry.table == "snapshot_name" {
+                    self.indexed.restored.push(entry.row);
+                }
                 let what = if entry.table == "image" { "image" } else { "snapshot" };
                 self.rebuilt(what, &entry.space, &entry.name, "its labels are lost");
             }
@@ -77,6 +80,20 @@ impl Salvage {
             params![row, space, driver, key, number, now],
         )?;
         Ok(written > 0)
+    }
+
+    /// Keeps files that may be somebody's data from the collector: the label that did that may be lost.
+    pub(super) fn keep_restored(&self) -> Result<(), Error> {
+        let sql = "UPDATE snapshot_name SET labels = ?2 WHERE id = ?1
+                   AND number IN (SELECT number FROM snapshot WHERE kind = 2 OR (kind = 3 AND chain IS NULL))
+                   AND NOT EXISTS (SELECT 1 FROM container AS c WHERE c.namespace = snapshot_name.namespace
+                   AND c.snapshotter = snapshot_name.driver AND c.snapshot_key = snapshot_name.key)";
+        let label = (labels::GC_ROOT.to_owned(), Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        let labels = row::encode(&Labels::from([label]));
+        for id in &self.indexed.restored {
+            self.new.prepare_cached(sql)?.execute(params![id, labels])?;
+        }
+        Ok(())
     }
 
     /// Makes records of content again, without labels.

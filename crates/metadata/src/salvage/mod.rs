@@ -83,7 +83,7 @@ pub struct Report {
     pub unnamed_directories: Vec<(String, u64)>,
 }
 
-/// A manifest or index, as its bytes say it.
+/// A manifest, index or configuration, as its bytes say it.
 #[derive(Debug, Clone, Default)]
 pub struct Document {
     /// What it is.
@@ -113,6 +113,8 @@ struct Indexed {
     /// The targets of images, and the directories of snapshots, by row.
     targets: HashMap<i64, String>,
     numbers: HashMap<i64, i64>,
+    /// Rows of the names of snapshots that were made again.
+    restored: Vec<i64>,
 }
 
 struct IndexedName {
@@ -232,7 +234,7 @@ impl Salvage {
     /// lost, the table may have: nothing follows from it.
     fn take_names(&mut self, source: &Source) {
         let (connection, pages) = (&source.connection, source.pages);
-        let Indexed { names, targets, numbers } = &mut self.indexed;
+        let Indexed { names, targets, numbers, .. } = &mut self.indexed;
         for (table, space, name) in tables::NAMES {
             let plan = tables::names_plan((table, space, name));
             scan::read(connection, pages, &plan, &mut |values| match values.as_slice() {

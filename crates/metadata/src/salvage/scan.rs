@@ -18,6 +18,8 @@ use rusqlite::{Connection, Row, params_from_iter};
 const MIN_PROBES: u64 = 4096;
 /// Probes for each page of the file.
 const PROBES_PER_PAGE: u64 = 8;
+/// Rows in a row outside of what is read, after which that has ended.
+const STRAYS: u32 = 4;
 /// How many characters of a text are told apart when a gap is cut.
 const DIGITS: usize = 18;
 /// Printable ASCII, and the end of a text.
@@ -72,6 +74,16 @@ enum Order {
     Descending,
 }
 
+impl Order {
+    /// How a key relates to the next one.
+    fn ascent(self) -> Ordering {
+        match self {
+            Self::Ascending => Ordering::Less,
+            Self::Descending => Ordering::Greater,
+        }
+    }
+}
+
 /// Hands all rows that can be read to `take`, each once if the file is not made to deceive; `take` says whether it is one that
 /// we write.
 pub(super) fn read(
@@ -117,46 +129,63 @@ struct Scan<'a> {
 impl Scan<'_> {
     /// Reads until the end of the region, or an error. Gives where the rest begins, and whether there is none.
     fn pass(&mut self, region: &Region, order: Order) -> (Option<Bound>, bool) {
-        let mut last: Option<Key> = None;
-        let behind = |last: Option<Key>| last.map(|key| Bound { key, inclusive: false });
-        let Ok(mut statement) = self.connection.prepare_cached(&self.sql(region, order)) else {
+        let (from, until) = match order {
+            Order::Ascending => (&region.lower, &region.upper),
+            Order::Descending => (&region.upper, &region.lower),
+        };
+        let Ok(mut statement) = self.connection.prepare_cached(&self.sql(from.as_ref(), order)) else {
             return (None, false);
         };
-        let bounds = [&region.lower, &region.upper].into_iter().flatten().flat_map(|bound| bound.key.iter());
-        let Ok(mut rows) = statement.query(params_from_iter(bounds)) else { return (None, false) };
-        loop {
+        let bound = from.iter().flat_map(|bound| bound.key.iter());
+        let Ok(mut rows) = statement.query(params_from_iter(bound)) else { return (None, false) };
+        // A row is taken when the next one is behind it.
+        let mut last: Option<(Key, Option<Vec<Value>>)> = None;
+        let mut strays = 0;
+        let whole = loop {
             let row = match rows.next() {
                 Ok(Some(row)) => row,
-                Ok(None) => return (behind(last), true),
-                Err(_) => return (behind(last), false),
+                Ok(None) => break true,
+                Err(_) => break false,
             };
-            let Some(key) = self.key(row).filter(|key| contains(region, key)) else {
-                return (behind(last), false);
-            };
-            let wanted = if order == Order::Ascending { Ordering::Less } else { Ordering::Greater };
-            if last.as_ref().is_some_and(|last| compare(last, &key) != wanted) {
-                // What came before was read where it does not belong, and says nothing about what is behind this one.
+            let Some(key) = self.key(row) else { break false };
+            if !contains(from.as_ref(), until.as_ref(), order, &key) {
+                // The end is not told by SQLite, and not by one row: it may be where it does not belong.
+                strays += 1;
+                match strays {
+                    1..STRAYS => continue,
+                    _ => break is_behind(until.as_ref(), order, &key),
+                }
+            }
+            strays = 0;
+            if last.as_ref().is_some_and(|(last, _)| compare(last, &key) != order.ascent()) {
+                // One of the two is where it does not belong: both are looked for again, at their places.
                 return (Some(Bound { key, inclusive: true }), false);
             }
-            if !self.values(row).is_some_and(|values| (self.take)(values)) {
-                self.outcome.misfits += 1;
+            if let Some((_, values)) = last.replace((key, self.values(row))) {
+                self.accept(values);
             }
-            last = Some(key);
+        };
+        let end = last.map(|(key, values)| {
+            self.accept(values);
+            Bound { key, inclusive: false }
+        });
+        (end, whole)
+    }
+
+    fn accept(&mut self, values: Option<Vec<Value>>) {
+        if !values.is_some_and(|values| (self.take)(values)) {
+            self.outcome.misfits += 1;
         }
     }
 
-    fn sql(&self, region: &Region, order: Order) -> String {
+    fn sql(&self, from: Option<&Bound>, order: Order) -> String {
         let names: Vec<&str> = self.plan.key.iter().map(|(name, _)| name.as_str()).collect();
-        let condition = |bound: &Bound, sign: &str| {
+        let filter = from.map_or_else(String::new, |bound| {
+            let sign = if order == Order::Ascending { ">" } else { "<" };
             let equal = if bound.inclusive { "=" } else { "" };
             let marks = vec!["?"; bound.key.len()].join(", ");
-            format!("({}) {sign}{equal} ({marks})", names[..bound.key.len()].join(", "))
-        };
-        let lower = region.lower.as_ref().map(|bound| condition(bound, ">"));
-        let upper = region.upper.as_ref().map(|bound| condition(bound, "<"));
-        let conditions: Vec<String> = lower.into_iter().chain(upper).collect();
-        let filter =
-            if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+            format!("WHERE ({}) {sign}{equal} ({marks})", names[..bound.key.len()].join(", "))
+        });
         let direction = if order == Order::Ascending { "" } else { " DESC" };
         let sorted: Vec<String> = names.iter().map(|name| format!("{name}{direction}")).collect();
         let columns: Vec<&str> =
@@ -199,14 +228,21 @@ fn compare(a: &[Value], b: &[Value]) -> Ordering {
     a.iter().zip(b).map(one).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
-fn contains(region: &Region, key: &[Value]) -> bool {
-    let within = |bound: &Option<Bound>, outside: Ordering| {
-        bound.as_ref().is_none_or(|bound| match compare(key, &bound.key) {
-            Ordering::Equal => bound.inclusive,
-            order => order != outside,
-        })
-    };
-    within(&region.lower, Ordering::Less) && within(&region.upper, Ordering::Greater)
+/// Whether a key is within a region that is read from one end until the other.
+fn contains(from: Option<&Bound>, until: Option<&Bound>, order: Order, key: &[Value]) -> bool {
+    let begun = from.is_none_or(|bound| match compare(&bound.key, key) {
+        Ordering::Equal => bound.inclusive,
+        relation => relation == order.ascent(),
+    });
+    begun && !is_behind(until, order, key)
+}
+
+/// Whether a key is behind the end of a region.
+fn is_behind(until: Option<&Bound>, order: Order, key: &[Value]) -> bool {
+    until.is_some_and(|bound| match compare(&bound.key, key) {
+        Ordering::Equal => !bound.inclusive,
+        relation => relation == order.ascent(),
+    })
 }
 
 /// A key, or the first columns of some, that cuts a region into two smaller ones.

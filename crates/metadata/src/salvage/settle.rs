@@ -42,6 +42,7 @@ impl Salvage {
         self.find_namespaces()?;
         self.settle_blobs(found)?;
         self.settle_snapshots(found)?;
+        self.keep_restored()?;
         self.settle_holders()?;
         self.drop_dependents()?;
         self.drop_unreadable()?;

@@ -372,6 +372,63 @@ fn names_and_bytes_of_snapshots_say_what_the_other_lost() {
     assert_eq!(get("moby", "container-2").kind, snapshots::Kind::Active);
 }
 
+/// Overwrites all pages of a table's rows.
+fn lose_rows(directory: &Path, table: &str) {
+    let path = directory.join(FILE);
+    let connection = Connection::open(&path).unwrap();
+    let sql = "SELECT pageno FROM dbstat WHERE name = ?1 AND pagetype = 'leaf'";
+    let mut statement = connection.prepare(sql).unwrap();
+    let pages: Vec<u32> =
+        statement.query_map([table], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+    drop(statement);
+    drop(connection);
+    let mut bytes = fs::read(&path).unwrap();
+    pages
+        .into_iter()
+        .map(|page| page as usize)
+        .for_each(|page| bytes[(page - 1) * PAGE..page * PAGE].fill(0xa5));
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn names_are_taken_from_indexes_where_all_rows_are_lost() {
+    let directory = store(30);
+    let mine = ["mine", "a"];
+    let database = open(directory.path());
+    database
+        .write(move |change| {
+            let parent = chain(0);
+            prepare(change, &namespace(mine[1]), mine[0], Some(parent.as_str()), &[], None)
+        })
+        .unwrap();
+    drop(database);
+    for table in ["snapshot_name", "image", "content"] {
+        lose_rows(directory.path(), table);
+    }
+    let document = |digest: &Digest, _: &str| {
+        let number = (0..30).find(|number| *digest == self::digest(&format!("image-{number}")))?;
+        let layer = self::digest(&format!("layer {number}"));
+        let labels = labels(&[("containerd.io/gc.ref.content.l.0", layer.as_str())]);
+        let children = vec![Descriptor::new("layer", layer, 7)];
+        Some(Document { media_type: "manifest".to_owned(), labels, children })
+    };
+    let report = repair(directory.path(), 30, |found| {
+        found.document = &document;
+        found.directories.get_mut(DRIVER).unwrap().insert(61);
+    });
+    assert!(report.lost.is_empty() && report.incomplete.is_empty(), "{report:#?}");
+    let database = open(directory.path());
+    let collected = gantry_metadata::collect(&database, gantry_metadata::Collection::now()).unwrap();
+    assert_eq!((collected.contents, collected.images), (0, 0));
+    for (ns, count) in [("a", 10), ("b", 10), ("moby", 10)] {
+        assert_eq!(database.read(|view| images::list(view, &namespace(ns))).unwrap().len(), count);
+    }
+    // Nobody can tell whether a label kept it: it stays.
+    let found = database.read(|view| snapshots::get(view, &namespace("a"), DRIVER, "mine")).unwrap();
+    assert_eq!((found.parent.as_deref(), found.number), (Some(chain(0).as_str()), 61));
+    assert!(database.read(|view| snapshots::get(view, &namespace("a"), DRIVER, "container-0")).is_ok());
+}
+
 #[test]
 fn container_whose_layers_cannot_be_told_is_not_put_on_others() {
     let directory = store(4);
