@@ -11,7 +11,7 @@ use gantry_proto_shim::any::Named as _;
 use gantry_proto_shim::options::Options as RuncOptions;
 use gantry_testkit::until_within;
 
-use super::api::Api;
+use gantry_e2e::Api;
 
 /// How long a daemon may take to serve.
 const START: Duration = Duration::from_secs(60);

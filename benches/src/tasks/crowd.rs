@@ -35,7 +35,10 @@ pub(crate) fn measure(serving: &[Serving<'_>], rounds: usize) -> Result<(), Stri
 
 fn once(one: &Serving<'_>, round: usize) -> Result<f64, String> {
     let failed = |status: tonic::Status| format!("{}: {status}", one.contender.name);
-    let model = one.api.block_on(one.api.model(one.contender, &["/bin/sleep", "1000"])).map_err(failed)?;
+    let model = one
+        .api
+        .block_on(one.api.model(one.contender.runtime, one.contender.options(), &["/bin/sleep", "1000"]))
+        .map_err(failed)?;
     let next = Arc::new(AtomicUsize::new(0));
     let each = |start: bool| {
         let (next, model, api) = (Arc::clone(&next), model.clone(), one.api.clone());

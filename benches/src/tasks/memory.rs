@@ -20,7 +20,11 @@ pub(crate) fn measure(serving: &mut [Serving<'_>], count: usize) -> Result<(), S
         let before = pss(&[one.pid()]);
         let failed = |name: &str, status: tonic::Status| format!("{name}: {status}");
         let name = one.contender.name.clone();
-        let model = one.api.block_on(one.api.model(one.contender, &["/bin/sleep", "1000000"]));
+        let model = one.api.block_on(one.api.model(
+            one.contender.runtime,
+            one.contender.options(),
+            &["/bin/sleep", "1000000"],
+        ));
         let model = model.map_err(|status| failed(&name, status))?;
         let known = shims();
         for index in 0..count {

@@ -15,7 +15,6 @@
 //! | `crowd` | containers that 8 clients start at once, each with a snapshot of its own: containers per second |
 //! | `memory` | `--tasks` containers that sleep: memory of daemon and shims; then the daemon is killed and started again |
 
-mod api;
 mod contender;
 mod crowd;
 mod memory;

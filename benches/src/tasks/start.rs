@@ -41,7 +41,10 @@ fn once(one: &Serving<'_>, id: &str) -> Result<Duration, String> {
     let path = one.dir.join(format!("{id}.out"));
     mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).map_err(|errno| errno.to_string())?;
     let mut output = reader(&path)?;
-    let model = one.api.block_on(one.api.model(one.contender, &["/bin/echo", "x"])).map_err(failed)?;
+    let model = one
+        .api
+        .block_on(one.api.model(one.contender.runtime, one.contender.options(), &["/bin/echo", "x"]))
+        .map_err(failed)?;
     let mounts = one.api.block_on(one.api.prepare(&model, id)).map_err(failed)?;
     let begin = Instant::now();
     one.api.block_on(one.api.start(id, mounts, Some(path.clone()))).map_err(failed)?;

@@ -11,6 +11,7 @@
 //! [`Gantryd`] is the daemon under test, or the reference in its place.
 #![forbid(unsafe_code)]
 
+mod api;
 mod caller;
 mod containerd;
 mod docker;
@@ -22,6 +23,7 @@ mod registry;
 mod transfer;
 pub mod tree;
 
+pub use api::{Api, Model};
 pub use caller::{Caller, Seen};
 pub use containerd::Containerd;
 pub use docker::Docker;

@@ -40,6 +40,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) bundle: &'a Path,
     pub(crate) group: &'a str,
     pub(crate) options: Option<&'a Any>,
+    /// Where one of ours is to serve, if not at its group's place.
+    pub(crate) socket: Option<&'a Path>,
 }
 
 /// A shim that was started.
@@ -84,8 +86,8 @@ impl Launcher {
         self.options.state.join("s")
     }
 
-    /// Our shims' own state.
-    fn shim_root(&self) -> PathBuf {
+    /// Our shims' own state, a directory for each socket, of the same name.
+    pub(crate) fn shim_root(&self) -> PathBuf {
         self.options.state.join("shim")
     }
 
@@ -108,7 +110,10 @@ impl Launcher {
     /// What the kernel says.
     pub(crate) fn start_ours(&self, program: &Program, launch: &Launch<'_>) -> Result<Started, Error> {
         let binary = self.binaries.sealed(&program.path)?;
-        let socket = self.socket(launch.namespace, launch.group);
+        let socket = match launch.socket {
+            Some(socket) => socket.to_owned(),
+            None => self.socket(launch.namespace, launch.group),
+        };
         let listener = listen(&socket)?;
         hit("shim.bound");
         let message = self.params(launch).encode_to_vec();
@@ -136,7 +141,7 @@ impl Launcher {
         // The kernel has it wait in the queue.
         let stream = connect(&socket)?;
         hit("shim.connected");
-        Ok(Started { address: self.address(launch.namespace, launch.group), child: Some(child), stream })
+        Ok(Started { address: Address::ttrpc(3, &socket), child: Some(child), stream })
     }
 
     /// Starts a shim as containerd does.

@@ -1,6 +1,8 @@
 //! What is found at the start of the daemon: shims that live, and what dead ones left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -12,10 +14,11 @@ use gantry_proto_shim::task::{
     StateResponse, method,
 };
 use gantry_types::{ErrorKind, Namespace};
+use serde::Deserialize;
 
 use crate::bundle::Found;
 use crate::client::Client;
-use crate::shim::{Owned, Shim, clean, lost_task, open};
+use crate::shim::{Owned, Shim, clean, finish, lost_task, open};
 use crate::tasks::{Inner, adopt};
 use crate::{Error, Key, Tasks};
 
@@ -202,6 +205,7 @@ async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc
         bundle: first.path.clone(),
         group: group.to_owned(),
         options: first.options.clone(),
+        socket: None,
     };
     let (client, address, child) = open(&inner.launcher, &program, owned).await?;
     Ok(taken(address, client, child))
@@ -217,6 +221,7 @@ async fn bury(inner: &Arc<Inner>, bundle: Found) -> Key {
         bundle: bundle.path,
         group: bundle.group,
         options: bundle.options,
+        socket: None,
     };
     let (inner, own) = (Arc::clone(inner), key.clone());
     let guard = inner.locks.lock(&own).await;
@@ -252,4 +257,57 @@ async fn end_strays(inner: &Arc<Inner>, known: &[std::path::PathBuf]) {
         let _ = client.call(gantry_proto_shim::task::SERVICE_V3, method::SHUTDOWN, payload, &options).await;
         client.close();
     }
+    end_remains(inner, known).await;
+}
+
+/// Has told what shims of ours had to say that are gone, and have no bundle any more.
+async fn end_remains(inner: &Arc<Inner>, known: &[PathBuf]) {
+    let root = inner.launcher.shim_root();
+    let list = move || {
+        let entries = std::fs::read_dir(&root).ok()?;
+        Some(entries.filter_map(|entry| Some(entry.ok()?.path())).collect::<Vec<_>>())
+    };
+    let found = tokio::task::spawn_blocking(list).await.ok().flatten().unwrap_or_default();
+    let program = inner.launcher.binaries.find("", "");
+    for directory in found {
+        let (Some(name), Ok(program)) = (directory.file_name().and_then(OsStr::to_str), &program) else {
+            continue;
+        };
+        if name.starts_with('.') {
+            // Its shim had done everything else.
+            let _ = std::fs::remove_dir_all(&directory);
+            continue;
+        }
+        let socket = inner.launcher.sockets().join(name);
+        if known.contains(&socket) || inner.uses(&socket) {
+            continue;
+        }
+        let Some(namespace) = namespace_of(&directory) else {
+            // Its shim had not begun: there is no more than directories, and only then they go.
+            let _ = std::fs::remove_dir(directory.join("containers"));
+            if std::fs::metadata(directory.join("containers")).is_err() {
+                let _ = std::fs::remove_dir_all(&directory);
+            }
+            continue;
+        };
+        let owned = Owned {
+            namespace,
+            id: "remains".to_owned(),
+            bundle: directory.clone(),
+            group: String::new(),
+            options: None,
+            socket: None,
+        };
+        finish(inner, program, owned, &socket).await;
+    }
+}
+
+/// The namespace of a shim's directory.
+fn namespace_of(directory: &Path) -> Option<Namespace> {
+    #[derive(Deserialize)]
+    struct Pod {
+        namespace: String,
+    }
+    let text = std::fs::read(directory.join("pod.json")).ok()?;
+    serde_json::from_slice::<Pod>(&text).ok()?.namespace.parse().ok()
 }

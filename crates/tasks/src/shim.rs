@@ -509,6 +509,7 @@ async fn revive(inner: &Arc<Inner>, shim: &Arc<Shim>) -> Result<(Client, Option<
         id,
         group: shim.group.clone(),
         options: shim.options.clone(),
+        socket: None,
     };
     let (client, _, child) = open(&inner.launcher, &shim.program, owned).await?;
     Ok((client, child))
@@ -522,6 +523,8 @@ pub(crate) struct Owned {
     pub(crate) bundle: std::path::PathBuf,
     pub(crate) group: String,
     pub(crate) options: Option<Any>,
+    /// Where one of ours is to serve, if not at its group's place.
+    pub(crate) socket: Option<std::path::PathBuf>,
 }
 
 impl Owned {
@@ -532,6 +535,7 @@ impl Owned {
             bundle: &self.bundle,
             group: &self.group,
             options: self.options.as_ref(),
+            socket: self.socket.as_deref(),
         }
     }
 }
@@ -574,6 +578,7 @@ async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
                 bundle: inner.place.path(&shim.namespace, &id),
                 group: shim.group.clone(),
                 options: shim.options.clone(),
+                socket: None,
             },
         )
         .await;
@@ -589,6 +594,38 @@ async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
         }
     }
     shim.state.send_replace(State::Dead("it died".into()));
+}
+
+/// Has what a shim of ours left that was killed in its end taken up by another one, which tells what there is to tell, and ends:
+/// events may wait in its journal. Without anything left, nothing is done.
+pub(crate) async fn finish(inner: &Arc<Inner>, program: &Program, owned: Owned, socket: &std::path::Path) {
+    let Some(name) = socket.file_name() else { return };
+    let state = inner.launcher.shim_root().join(name);
+    // A shim that ends well takes its directory along. One that still serves has somebody in it.
+    if !state.exists() || Client::connect(socket).await.is_ok() {
+        return;
+    }
+    let (namespace, id) = (owned.namespace.clone(), owned.id.clone());
+    tracing::warn!(%namespace, container = id, "a shim died in its end: another one tells what it had to say");
+    let owned = Owned { socket: Some(socket.to_owned()), ..owned };
+    let (client, child) = match open(&inner.launcher, program, owned).await {
+        Ok((client, _, child)) => (client, child),
+        Err(error) => {
+            tracing::error!(%namespace, container = id, %error, "what a shim left cannot be taken up");
+            return;
+        }
+    };
+    let request = ShutdownRequest { id: id.clone(), now: false };
+    let options = CallOptions::default().metadata(NAMESPACE, namespace.as_str()).timeout(inner.limits.shutdown);
+    let asked = client.call(SERVICE_V3, method::SHUTDOWN, request.encode_to_vec(), &options).await;
+    if asked.is_err() || tokio::time::timeout(inner.limits.shutdown, client.ended()).await.is_err() {
+        tracing::warn!(%namespace, container = id, "the shim does not end: it has found containers");
+    }
+    client.close();
+    if let Some(mut child) = child {
+        // In its own time: one that has found something stays.
+        tokio::task::spawn_blocking(move || child.wait());
+    }
 }
 
 /// Has the binary remove what is left of a container, and removes its bundle.

@@ -24,7 +24,7 @@ use crate::bundle::{Contents, Place};
 use crate::client::Client;
 use crate::failpoint::hit;
 use crate::launch::{Launch, Launcher, Started};
-use crate::shim::{Lost, Owned, Shim, clean, connected, watch};
+use crate::shim::{Lost, Owned, Shim, clean, connected, finish, watch};
 use crate::{Error, Limits, Options};
 
 /// Whose a task is: its namespace and its container.
@@ -612,6 +612,7 @@ async fn start_ours(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Star
             bundle: &bundle,
             group: &parts.group,
             options: parts.options.as_ref(),
+            socket: None,
         };
         let started = inner.launcher.start_ours(&parts.program, &launch)?;
         Ok((started, parts))
@@ -637,6 +638,7 @@ async fn start_foreign(
         bundle: &bundle,
         group: &parts.group,
         options: parts.options.as_ref(),
+        socket: None,
     };
     let started = match endpoint {
         Some(address) => Launcher::reach(address).await?,
@@ -683,6 +685,19 @@ async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left: Left) {
     let mut guard = inner.groups.lock(&lock_key).await;
     if shim.leave(&key.1) {
         shim.shut_down(&key.1).await;
+        if shim.program.ours
+            && let Some(socket) = shim.address.socket()
+        {
+            let owned = Owned {
+                namespace: key.0.clone(),
+                id: key.1.clone(),
+                bundle: inner.place.path(&key.0, &key.1),
+                group: shim.group.clone(),
+                options: shim.options.clone(),
+                socket: None,
+            };
+            finish(inner, &shim.program, owned, &socket).await;
+        }
         if guard.as_ref().is_some_and(|current| Arc::ptr_eq(current, shim)) {
             *guard = None;
         }
@@ -699,6 +714,7 @@ async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left: Left) {
                 bundle: inner.place.path(&key.0, &key.1),
                 group: shim.group.clone(),
                 options: shim.options.clone(),
+                socket: None,
             };
             clean(inner, &shim.program, owned).await;
         }

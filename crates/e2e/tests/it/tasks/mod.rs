@@ -18,6 +18,7 @@ mod refusals;
 mod remains;
 mod restarts;
 mod runtimes;
+mod soak;
 
 use std::sync::OnceLock;
 

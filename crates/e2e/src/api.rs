@@ -1,4 +1,4 @@
-//! A client of our own: no process is started for a request.
+//! Containers and tasks by a client of our own: no process is started for a request.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,30 +14,30 @@ use gantry_proto_containerd::snapshots::{
 };
 use gantry_proto_containerd::tasks::tasks_client::TasksClient;
 use gantry_proto_containerd::tasks::{
-    CreateTaskRequest, DeleteTaskRequest, KillRequest, ListTasksRequest, StartRequest, WaitRequest,
+    CreateTaskRequest, DeleteProcessRequest, DeleteTaskRequest, ExecProcessRequest, GetRequest, KillRequest,
+    ListTasksRequest, MetricsRequest, PauseTaskRequest, ResumeTaskRequest, StartRequest, WaitRequest,
 };
 use gantry_proto_containerd::version::version_client::VersionClient;
-use gantry_proto_containerd::{Any, header};
-use hyper_util::rt::TokioIo;
+use gantry_proto_containerd::{Any, any, header};
 use tokio::runtime::Runtime as Tokio;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::contender::Contender;
+use crate::IMAGE;
 
 const NAMESPACE: &str = "default";
 const SNAPSHOTTER: &str = "overlayfs";
 
 /// The requests of one connection.
-#[derive(Clone)]
-pub(crate) struct Api {
+#[derive(Debug, Clone)]
+pub struct Api {
     runtime: Arc<Tokio>,
     channel: Channel,
 }
 
 /// What containers of one daemon are made from.
 #[derive(Debug, Clone)]
-pub(crate) struct Model {
+pub struct Model {
     spec: Any,
     parent: String,
     runtime: Runtime,
@@ -51,13 +51,16 @@ fn within<T>(message: T) -> Request<T> {
 
 impl Api {
     /// Connects, once somebody answers.
-    pub(crate) fn connect(socket: &Path, patience: Duration) -> Result<Self, String> {
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub fn connect(socket: &Path, patience: Duration) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = Arc::new(runtime.map_err(|error| error.to_string())?);
         let end = Instant::now() + patience;
         loop {
             let tried = runtime.block_on(async {
-                let channel = channel(socket).await.map_err(|error| error.to_string())?;
+                let channel = crate::caller::connect(socket).await.map_err(|error| error.to_string())?;
                 VersionClient::new(channel.clone()).version(()).await.map_err(|error| error.to_string())?;
                 Ok::<_, String>(channel)
             });
@@ -70,12 +73,15 @@ impl Api {
     }
 
     /// Runs something to its end.
-    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+    pub fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 
-    /// What the container `model` is made from, with other arguments.
-    pub(crate) async fn model(&self, contender: &Contender, args: &[&str]) -> Result<Model, Status> {
+    /// What the container `model` is made from, with another runtime and other arguments.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn model(&self, runtime: &str, options: Option<Any>, args: &[&str]) -> Result<Model, Status> {
         let request = within(GetContainerRequest { id: "model".into() });
         let found = ContainersClient::new(self.channel.clone()).get(request).await?.into_inner();
         let container = found.container.ok_or_else(|| Status::internal("no container"))?;
@@ -92,12 +98,15 @@ impl Api {
             let own = batch.info.into_iter().find(|info| info.name == container.snapshot_key);
             parent = own.map_or(parent, |info| info.parent);
         }
-        let runtime = Runtime { name: contender.runtime.into(), options: contender.options() };
+        let runtime = Runtime { name: runtime.to_owned(), options };
         Ok(Model { spec: Any { type_url: spec.type_url, value }, parent, runtime })
     }
 
     /// Makes the record and the snapshot of a container, and what its root is mounted from.
-    pub(crate) async fn prepare(
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn prepare(
         &self,
         model: &Model,
         id: &str,
@@ -114,7 +123,7 @@ impl Api {
             String::from_utf8_lossy(&model.spec.value).replace("/default/model", &format!("/default/{id}"));
         let container = Container {
             id: id.to_owned(),
-            image: gantry_e2e::IMAGE.into(),
+            image: IMAGE.into(),
             runtime: Some(model.runtime.clone()),
             spec: Some(Any { type_url: model.spec.type_url.clone(), value: spec.into_bytes().into() }),
             snapshotter: SNAPSHOTTER.into(),
@@ -127,7 +136,10 @@ impl Api {
     }
 
     /// Creates and starts the task of a container.
-    pub(crate) async fn start(
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn start(
         &self,
         id: &str,
         rootfs: Vec<gantry_proto_containerd::types::Mount>,
@@ -145,8 +157,75 @@ impl Api {
         tasks.start(within(start)).await.map(drop)
     }
 
+    /// Runs another process to its end, and returns its status.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn exec(&self, id: &str, exec: &str, args: &[&str]) -> Result<u32, Status> {
+        let mut tasks = TasksClient::new(self.channel.clone());
+        let process = serde_json::json!({ "args": args, "cwd": "/", "user": { "uid": 0, "gid": 0 } });
+        let spec =
+            Any { type_url: any::json::PROCESS.to_owned(), value: process.to_string().into_bytes().into() };
+        let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
+        let request = ExecProcessRequest { container_id, exec_id, spec: Some(spec), ..Default::default() };
+        tasks.exec(within(request)).await?;
+        let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
+        let started = tasks.start(within(StartRequest { container_id, exec_id })).await;
+        let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
+        let ended = match started {
+            Ok(_) => tasks.wait(within(WaitRequest { container_id, exec_id })).await.map(drop),
+            Err(status) => Err(status),
+        };
+        let (container_id, exec_id) = (id.to_owned(), exec.to_owned());
+        let deleted = tasks.delete_process(within(DeleteProcessRequest { container_id, exec_id })).await;
+        ended?;
+        Ok(deleted?.into_inner().exit_status)
+    }
+
+    /// Sends a signal to a container's first process.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn kill(&self, id: &str, signal: u32) -> Result<(), Status> {
+        let kill = KillRequest { container_id: id.to_owned(), signal, ..Default::default() };
+        TasksClient::new(self.channel.clone()).kill(within(kill)).await.map(drop)
+    }
+
+    /// Freezes a task, and thaws it.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn pause(&self, id: &str) -> Result<(), Status> {
+        let mut tasks = TasksClient::new(self.channel.clone());
+        tasks.pause(within(PauseTaskRequest { container_id: id.to_owned() })).await?;
+        tasks.resume(within(ResumeTaskRequest { container_id: id.to_owned() })).await.map(drop)
+    }
+
+    /// The number that stands for the state of a task, and its exit status.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn state(&self, id: &str) -> Result<(i32, u32), Status> {
+        let get = GetRequest { container_id: id.to_owned(), ..Default::default() };
+        let found = TasksClient::new(self.channel.clone()).get(within(get)).await?.into_inner();
+        let process = found.process.unwrap_or_default();
+        Ok((process.status, process.exit_status))
+    }
+
+    /// How many tasks have metrics.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn metrics(&self) -> Result<usize, Status> {
+        let found = TasksClient::new(self.channel.clone()).metrics(within(MetricsRequest::default())).await?;
+        Ok(found.into_inner().metrics.len())
+    }
+
     /// Ends a container, and removes everything of it.
-    pub(crate) async fn remove(&self, id: &str) -> Result<(), Status> {
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn remove(&self, id: &str) -> Result<(), Status> {
         let mut tasks = TasksClient::new(self.channel.clone());
         let id = || id.to_owned();
         let kill = KillRequest { container_id: id(), signal: 9, all: true, ..Default::default() };
@@ -165,17 +244,11 @@ impl Api {
     }
 
     /// How many tasks there are.
-    pub(crate) async fn count(&self) -> Result<usize, Status> {
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn count(&self) -> Result<usize, Status> {
         let listed = TasksClient::new(self.channel.clone()).list(within(ListTasksRequest::default())).await?;
         Ok(listed.into_inner().tasks.len())
     }
-}
-
-async fn channel(socket: &Path) -> Result<Channel, tonic::transport::Error> {
-    let socket = socket.to_owned();
-    let connector = tower::service_fn(move |_| {
-        let socket = socket.clone();
-        async move { tokio::net::UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    Endpoint::from_static("http://daemon").connect_with_connector(connector).await
 }
