@@ -55,7 +55,7 @@ fn tell(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "Rows that are none of ours, and are dropped: {}.", report.misfits)?;
     }
     let kept: Vec<String> = report.kept.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    writeln!(out, "Kept: {}.", kept.join(", "))?;
+    writeln!(out, "The new database has {}.", kept.join(", "))?;
     for (title, findings) in
         [("Made again", &report.rebuilt), ("Not whole", &report.incomplete), ("Lost", &report.lost)]
     {

@@ -25,6 +25,9 @@ const KINDS: [(&str, &str); 9] = [
     ("events", "event"),
 ];
 
+/// In nanoseconds.
+const DAY: i64 = 24 * 3600 * 1_000_000_000;
+
 /// Finds a record by its name, where that is called so.
 const NAMED: &str = "SELECT 1 FROM {table} WHERE namespace = ?1 AND name = ?2";
 
@@ -116,8 +119,14 @@ impl Salvage {
         Ok(())
     }
 
-    /// Removes from the queue what cannot be read as one of its entries.
+    /// Removes from the queue what cannot be read as one of its entries, and from the journal what is much older than both its
+    /// neighbours: all before it would go with it.
     fn drop_unreadable(&mut self) -> Result<(), Error> {
+        let sql = "DELETE FROM event WHERE cursor IN (SELECT cursor FROM
+             (SELECT cursor, time, lag(time) OVER journal AS before, lead(time) OVER journal AS after
+             FROM event WINDOW journal AS (ORDER BY cursor))
+             WHERE time < before - ?1 AND (after IS NULL OR time < after - ?1))";
+        self.report.misfits += self.new.execute(sql, [DAY])? as u64;
         for id in released::unreadable(&self.new)? {
             self.new.execute("DELETE FROM released WHERE id = ?1", [id])?;
             self.report.misfits += 1;
