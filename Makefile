@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-containerd conformance-vm bench bench-pull bench-tasks soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-engines conformance-vm bench bench-pull bench-tasks soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -50,6 +50,11 @@ SUITES = $(if $(SUITE),$(SUITE)=$(DIR)) $(if $(CONTEST),contest=$(CONTEST)) \
 unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS RUNTIME
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
+
+## The tests of the daemon with newer clients: ctr of containerd 2.x, and dockerd 28 with its images in containerd, of Debian sid.
+## FILTER may be given: scripts/engines.sh.
+conformance-engines: setup
+	@scripts/engines.sh $(FILTER)
 
 ## The tests of the shim with containerd 2.x of Debian sid, downloaded and not installed. FILTER, GANTRY_CONTAINERD and
 ## GANTRY_CTR may be given: scripts/containerd.sh.

@@ -17,6 +17,14 @@ pub struct Docker {
     socket: String,
 }
 
+/// Names another dockerd, and its client: newer ones than Debian 12's.
+const DOCKERD: &str = "GANTRY_DOCKERD";
+const DOCKER: &str = "GANTRY_DOCKER";
+
+fn program(variable: &str, name: &str) -> std::ffi::OsString {
+    std::env::var_os(variable).unwrap_or_else(|| name.into())
+}
+
 /// How long the daemon may take to answer for the first time, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 
@@ -72,12 +80,27 @@ impl Docker {
         let socket = format!("/run/{name}.sock");
         let log = || fs::File::options().create(true).append(true).open(dir.join("log")).expect("a log");
         // It ends with the pid namespace of the tests, and so does the containerd that it starts.
-        let mut daemon = Command::new("dockerd")
+        let newer = std::env::var_os(DOCKERD).is_some();
+        // It keeps its images in containerd, so that all of a store is used.
+        let config = if newer { r#"{"features":{"containerd-snapshotter":true}}"# } else { "{}" };
+        fs::write(dir.join("daemon.json"), config).expect("a configuration");
+        let mut command = Command::new(program(DOCKERD, "dockerd"));
+        if newer {
+            let own = PathBuf::from(program(DOCKERD, "")).join("../../bin");
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let path = std::iter::once(own).chain(std::env::split_paths(&path));
+            command.env("PATH", std::env::join_paths(path).expect("a path"));
+        } else {
+            command.args(["--oom-score-adjust", "0"]);
+        }
+        let storage = if newer { "overlayfs" } else { "overlay2" };
+        let mut daemon = command
+            .arg("--config-file")
+            .arg(dir.join("daemon.json"))
             .arg("--data-root")
             .arg(dir.join("root"))
             .args(["--exec-root", &format!("/run/{name}"), "--pidfile", &format!("/run/{name}.pid")])
-            .args(["--host", &format!("unix://{socket}"), "--storage-driver", "overlay2"])
-            .args(["--oom-score-adjust", "0"])
+            .args(["--host", &format!("unix://{socket}"), "--storage-driver", storage])
             .args(options)
             .stdin(Stdio::null())
             .stdout(log())
@@ -97,7 +120,7 @@ impl Docker {
 
     /// A command of the docker client.
     pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        Invocation::new("docker")
+        Invocation::new(program(DOCKER, "docker"))
             .env("HOME", &self.dir)
             .env("DOCKER_CONFIG", self.dir.join("config"))
             .env("DOCKER_HOST", format!("unix://{}", self.socket))
