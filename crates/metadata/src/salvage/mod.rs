@@ -42,6 +42,8 @@ use crate::{Error, connection, schema};
 const WORK: &str = "meta.db.repairing";
 /// By how much the numbers of what was lost may have been larger than any that was read.
 const MARGIN: i64 = 1 << 20;
+/// How far the numbers of a table may go, for each page of the file: rows come and go, and numbers only grow.
+const IDS_PER_PAGE: u64 = 1 << 16;
 /// The largest number that a sequence may have reached.
 const MAX_SEQUENCE: i64 = 1 << 62;
 
@@ -159,8 +161,8 @@ impl Salvage {
             work,
         };
         if let Some(source) = source {
-            salvage.take_rows(&source)?;
             salvage.take_names(&source);
+            salvage.take_rows(&source)?;
         }
         salvage.boot = salvage.enter_boot(boot_id)?;
         Ok(salvage)
@@ -182,19 +184,24 @@ impl Salvage {
                 format!("INSERT OR IGNORE INTO {} ({}) VALUES ({marks})", table.name, columns.join(", "));
             let mut insert = transaction.prepare(&sql)?;
             let mut result = Ok(());
-            let outcome = scan::read(&source.connection, source.pages, &table.plan(), &mut |row| {
-                if result.is_err() || !table.fits(&row) {
-                    return false;
-                }
-                match insert.execute(params_from_iter(row)) {
-                    // One that is there already was read twice.
-                    Ok(_) => true,
-                    Err(error) => {
-                        result = Err(error);
-                        false
+            let outcome = scan::read(
+                &source.connection,
+                source.pages,
+                &table.plan(self.largest(source, &table.name)),
+                &mut |row| {
+                    if result.is_err() || !table.fits(&row) {
+                        return false;
                     }
-                }
-            });
+                    match insert.execute(params_from_iter(row)) {
+                        // One that is there already was read twice.
+                        Ok(_) => true,
+                        Err(error) => {
+                            result = Err(error);
+                            false
+                        }
+                    }
+                },
+            );
             result?;
             self.report.misfits += outcome.misfits;
             if outcome.damaged {
@@ -205,6 +212,17 @@ impl Salvage {
         self.take_sequences(source)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    /// The largest number of a table's rows that stands elsewhere.
+    fn largest(&self, source: &Source, table: &str) -> i64 {
+        let sql = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?1";
+        let last =
+            source.connection.query_row(sql, [table], |row| row.get::<_, Option<i64>>(0)).ok().flatten();
+        // One that is wrong must not spread the search over numbers that nothing has.
+        let credible = i64::try_from(source.pages.saturating_mul(IDS_PER_PAGE)).unwrap_or(i64::MAX);
+        let rows = self.indexed.names.iter().filter(|entry| entry.table == table).map(|entry| entry.row);
+        rows.chain(last).filter(|number| *number < credible).max().unwrap_or(0)
     }
 
     /// Numbers that are never used twice go on where they were, or well behind that.

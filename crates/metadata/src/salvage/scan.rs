@@ -16,6 +16,8 @@ use rusqlite::{Connection, Row, params_from_iter};
 
 /// Probes that a table has at least.
 const MIN_PROBES: u64 = 4096;
+/// Rows that a page may have, and so how far numbers reach about which nothing else is known.
+const ROWS_PER_PAGE: u64 = 64;
 /// Probes for each page of the file.
 const PROBES_PER_PAGE: u64 = 8;
 /// Rows in a row outside of what is read, after which that has ended.
@@ -42,6 +44,8 @@ pub(super) struct Plan {
     pub(super) key: Vec<(String, KeyKind)>,
     /// What is wanted of each row.
     pub(super) columns: Vec<String>,
+    /// The largest number that a key is known to have.
+    pub(super) largest: i64,
 }
 
 /// How it went.
@@ -94,6 +98,8 @@ pub(super) fn read(
 ) -> Outcome {
     let mut scan = Scan { connection, plan, take, outcome: Outcome::default() };
     let mut probes = MIN_PROBES.max(pages.saturating_mul(PROBES_PER_PAGE));
+    let dense = i64::try_from(pages.saturating_mul(ROWS_PER_PAGE)).unwrap_or(i64::MAX);
+    let limit = dense.max(plan.largest).saturating_add(1);
     let mut gaps = VecDeque::from([Region::default()]);
     while let Some(mut region) = gaps.pop_front() {
         let (end, whole) = scan.pass(&region, Order::Ascending);
@@ -109,7 +115,7 @@ pub(super) fn read(
         region.upper = end.or(region.upper);
         let kinds: Vec<KeyKind> = plan.key.iter().map(|(_, kind)| *kind).collect();
         probes = probes.saturating_sub(2);
-        if let Some(middle) = middle(&region, &kinds).filter(|_| probes > 0) {
+        if let Some(middle) = middle(&region, &kinds, limit).filter(|_| probes > 0) {
             let upper = Some(Bound { key: middle.clone(), inclusive: false });
             gaps.push_back(Region { lower: region.lower, upper });
             let lower = Some(Bound { key: middle, inclusive: true });
@@ -245,8 +251,8 @@ fn is_behind(until: Option<&Bound>, order: Order, key: &[Value]) -> bool {
     })
 }
 
-/// A key, or the first columns of some, that cuts a region into two smaller ones.
-fn middle(region: &Region, kinds: &[KeyKind]) -> Option<Key> {
+/// A key, or the first columns of some, that cuts a region into two smaller ones. Numbers are looked for below `limit`.
+fn middle(region: &Region, kinds: &[KeyKind], limit: i64) -> Option<Key> {
     let mut lower = region.lower.as_ref().map_or(&[][..], |bound| &bound.key);
     let mut upper = region.upper.as_ref().map_or(&[][..], |bound| &bound.key);
     let mut prefix = Vec::new();
@@ -259,7 +265,7 @@ fn middle(region: &Region, kinds: &[KeyKind]) -> Option<Key> {
             continue;
         }
         let between = match kind {
-            KeyKind::Int => between_ints(a.as_ref(), b.as_ref()).map(Value::Integer),
+            KeyKind::Int => between_ints(a.as_ref(), b.as_ref(), limit).map(Value::Integer),
             KeyKind::Text => between_texts(a.as_ref(), b.as_ref()).map(Value::Text),
         };
         if let Some(between) = between {
@@ -283,14 +289,14 @@ fn split(key: &mut &[Value]) -> Option<Value> {
     Some(first.clone())
 }
 
-fn between_ints(a: Option<&Value>, b: Option<&Value>) -> Option<i64> {
+fn between_ints(a: Option<&Value>, b: Option<&Value>, limit: i64) -> Option<i64> {
     let number = |value: Option<&Value>, without: i64| match value {
-        Some(Value::Integer(number)) => i128::from(*number),
-        _ => i128::from(without),
+        Some(Value::Integer(number)) => *number,
+        _ => without,
     };
-    let (a, b) = (number(a, i64::MIN), number(b, i64::MAX));
-    let middle = a + (b - a) / 2;
-    i64::try_from(middle).ok().filter(|_| a < middle && middle < b)
+    let (a, b) = (number(a, -1), number(b, limit));
+    let middle = a.checked_add(b.checked_sub(a)? / 2)?;
+    (a < middle && middle < b).then_some(middle)
 }
 
 /// A text of printable ASCII between two others, if there is one that their next characters tell.
@@ -339,9 +345,12 @@ mod tests {
 
     #[test]
     fn the_middle_is_between_the_ends() {
-        let ints = |a, b| between_ints(Some(&Value::Integer(a)), Some(&Value::Integer(b)));
+        let ints = |a, b| between_ints(Some(&Value::Integer(a)), Some(&Value::Integer(b)), 100);
         assert_eq!((ints(1, 3), ints(1, 2), ints(-4, 4)), (Some(2), None, Some(0)));
-        assert_eq!(between_ints(None, None), Some(-1));
+        assert_eq!(
+            (between_ints(None, None, 101), between_ints(Some(&Value::Integer(200)), None, 101)),
+            (Some(50), None)
+        );
         for (a, b) in
             [("a", "c"), ("sha256:00", "sha256:01"), ("", "b"), ("aé", "aü"), ("x", "x1"), ("é", "ü")]
         {
@@ -362,7 +371,7 @@ mod tests {
         let two = Value::Integer(2);
         let region = |lower, upper| Region { lower, upper };
         let at = |lower: &[Value], upper: &[Value], kinds: &[KeyKind]| {
-            middle(&region(bound(lower, false), bound(upper, false)), kinds)
+            middle(&region(bound(lower, false), bound(upper, false)), kinds, 100)
         };
         assert_eq!(at(std::slice::from_ref(&one), std::slice::from_ref(&two), &[Int]), None);
         // Those of 1 after "a", and those of 2 before "b".

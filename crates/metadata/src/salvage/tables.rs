@@ -65,7 +65,7 @@ impl Table {
     }
 
     /// How all of it is read.
-    pub(super) fn plan(&self) -> Plan {
+    pub(super) fn plan(&self, largest: i64) -> Plan {
         let key = if self.has_rowid {
             vec![("rowid".to_owned(), KeyKind::Int)]
         } else {
@@ -74,7 +74,7 @@ impl Table {
             let kind = |column: &Column| if column.affinity == "TEXT" { KeyKind::Text } else { KeyKind::Int };
             key.into_iter().map(|column| (column.name.clone(), kind(column))).collect()
         };
-        Plan { from: format!("{} NOT INDEXED", self.name), key, columns: self.column_names() }
+        Plan { from: format!("{} NOT INDEXED", self.name), key, columns: self.column_names(), largest }
     }
 
     /// Whether a row may be one that we wrote.
@@ -167,12 +167,12 @@ pub(super) fn names_plan((table, space, name): (&str, &str, &str)) -> Plan {
     key.push((name.to_owned(), KeyKind::Text));
     let shown = if is_snapshot { "driver || '/' || key" } else { name };
     let columns = [space, shown, "rowid"].map(str::to_owned).to_vec();
-    Plan { from: format!("{table} INDEXED BY sqlite_autoindex_{table}_1"), key, columns }
+    Plan { from: format!("{table} INDEXED BY sqlite_autoindex_{table}_1"), key, columns, largest: 0 }
 }
 
 /// How the second place of a column is read: the index with only that one.
 pub(super) fn column_plan(table: &str, index: &str, column: &str, kind: KeyKind) -> Plan {
     let key = vec![(column.to_owned(), kind), ("rowid".to_owned(), KeyKind::Int)];
     let columns = [column, "rowid"].map(str::to_owned).to_vec();
-    Plan { from: format!("{table} INDEXED BY {index}"), key, columns }
+    Plan { from: format!("{table} INDEXED BY {index}"), key, columns, largest: 0 }
 }

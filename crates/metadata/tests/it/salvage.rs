@@ -280,8 +280,8 @@ fn may_go(table: &str, row: &str, directory: &Path, report: &Report) -> bool {
             .iter()
             .any(|name| row.contains(&format!("{:?}", name.trim_start_matches("overlayfs/")))),
         // Of a record that cannot be read.
-        "holder" | "lease_resource" | "opaque" => !report.damaged.is_empty(),
-        "task" => row.contains("\"exec\"") && !report.damaged.is_empty(),
+        "holder" | "lease_resource" | "opaque" => !report.damaged.is_empty() || report.misfits > 0,
+        "task" => row.contains("\"exec\"") && (!report.damaged.is_empty() || report.misfits > 0),
         // One that names what has a record, as a row of the queue.
         "released" => dump(directory, "blob").iter().any(|blob| row.contains(&blob[7..78])),
         _ => false,
