@@ -483,7 +483,7 @@ impl Pod {
         }
         // One that was never started was killed for it: its end comes first.
         self.reap();
-        self.drop_all_streams(id);
+        let dropped = self.drop_all_streams(id);
         let Some(mut container) = self.containers.remove(id) else { return };
         let response = deletion(&container.init);
         self.end_logger(container.init.logger);
@@ -495,7 +495,7 @@ impl Pod {
             exited_at: response.exited_at,
             id: String::new(),
         });
-        self.answer_to(caller, Ok(response.encode_to_vec()));
+        self.answer_deletion(dropped, caller, response.encode_to_vec());
         self.abandon_waiters(&mut container.init);
         for exec in container.execs.values_mut() {
             self.abandon_waiters(&mut exec.process);

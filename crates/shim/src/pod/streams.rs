@@ -47,6 +47,8 @@ enum Waiter {
     Made { id: String, exec_id: String, caller: Option<Caller>, then: Then },
     /// A client.
     Client(Caller),
+    /// A client that deletes a process, with its answer.
+    Deleted { caller: Option<Caller>, answer: Vec<u8> },
 }
 
 /// The key of a process.
@@ -263,6 +265,7 @@ impl Pod {
         };
         match self.streams.waiting.swap_remove(index).1 {
             Waiter::Client(caller) => self.answer(caller, result.map(|()| Vec::new())),
+            Waiter::Deleted { caller, answer } => self.answer_to(caller, Ok(answer)),
             Waiter::Made { id, exec_id, caller, then } => {
                 self.streams_served(&id, &exec_id, caller, &then, result)
             }
@@ -303,6 +306,7 @@ impl Pod {
         for (_, waiter) in std::mem::take(&mut self.streams.waiting) {
             match waiter {
                 Waiter::Client(caller) => self.answer(caller, Err(failure.clone())),
+                Waiter::Deleted { caller, answer } => self.answer_to(caller, Ok(answer)),
                 made @ Waiter::Made { .. } => making.push(made),
             }
         }
@@ -361,21 +365,37 @@ impl Pod {
         self.tell_streams(Op::Ended { key: key(id, exec_id), exit_status: exit.status as i32 });
     }
 
-    /// A process is gone.
-    pub(super) fn drop_streams(&mut self, id: &str, exec_id: &str) {
-        let streamed =
-            self.containers.get(id).and_then(|it| it.process(exec_id)).is_some_and(|it| it.streamed);
-        if streamed {
+    /// A process is gone. Gives the number of the request after which all that it wrote is in the FIFOs of its client; no disk is
+    /// waited for.
+    pub(super) fn drop_streams(&mut self, id: &str, exec_id: &str) -> Option<u64> {
+        let process = self.containers.get(id)?.process(exec_id).filter(|process| process.streamed)?;
+        let is_fifo = |name: &String| matches!(Target::parse(name), Ok(Target::Fifo(_)));
+        let has_fifo = [&process.stdio.stdout, &process.stdio.stderr].into_iter().any(is_fifo);
+        if !has_fifo || self.streams.control.is_none() {
             self.tell_streams(Op::Remove(key(id, exec_id)));
+            return None;
         }
+        let asked = self.streams.request(Op::Remove(key(id, exec_id)), &[]);
+        asked.inspect_err(|failure| self.log.error(&failure.message)).ok()
     }
 
-    /// A container is gone.
-    pub(super) fn drop_all_streams(&mut self, id: &str) {
-        let Some(container) = self.containers.get(id) else { return };
+    /// A container is gone. The same number for its first process.
+    pub(super) fn drop_all_streams(&mut self, id: &str) -> Option<u64> {
+        let container = self.containers.get(id)?;
         let execs: Vec<String> = container.processes().map(|(exec_id, _)| exec_id.to_owned()).collect();
+        let mut first = None;
         for exec_id in execs {
-            self.drop_streams(id, &exec_id);
+            let number = self.drop_streams(id, &exec_id);
+            first = first.or(number.filter(|_| exec_id.is_empty()));
+        }
+        first
+    }
+
+    /// Answers who deletes a process, after the request of that number. Clients close their FIFOs when they have that answer.
+    pub(super) fn answer_deletion(&mut self, after: Option<u64>, caller: Option<Caller>, answer: Vec<u8>) {
+        match after {
+            Some(seq) => self.streams.waiting.push((seq, Waiter::Deleted { caller, answer })),
+            None => self.answer_to(caller, Ok(answer)),
         }
     }
 

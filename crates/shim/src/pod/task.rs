@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use gantry_proto_shim::Message as _;
 use gantry_proto_shim::any::{Any, Timestamp};
 use gantry_proto_shim::events;
 use gantry_proto_shim::options::CheckpointOptions;
@@ -272,13 +273,14 @@ impl Pod {
                 return Err(Failure::precondition("cannot delete a running process"));
             }
             let response = deletion(process);
-            self.drop_streams(id, exec_id);
+            let dropped = self.drop_streams(id, exec_id);
             if let Some(mut exec) = self.container_mut(id)?.execs.remove(exec_id) {
                 self.abandon_waiters(&mut exec.process);
                 self.end_logger(exec.process.logger);
             }
             self.save(id);
-            return Reply::message(&response);
+            self.answer_deletion(dropped, Some(caller), response.encode_to_vec());
+            return Ok(Reply::Later);
         }
         if let Some((exec_id, _)) =
             container.processes().find(|(exec, process)| !exec.is_empty() && process.starting)
