@@ -331,7 +331,7 @@ impl Tasks {
         .await
     }
 
-    /// Calls a method that changes nothing.
+    /// Calls a method that changes nothing, or that may be called twice.
     ///
     /// # Errors
     /// As those of [`call`](Self::call).
@@ -341,7 +341,11 @@ impl Tasks {
         name: &'static str,
         request: &impl Message,
     ) -> Result<B, Error> {
-        self.find(key)?.ask(&key.1, name, request, Some(self.inner.limits.call)).await
+        let answer = self.find(key)?.ask(&key.1, name, request, Some(self.inner.limits.call)).await;
+        if name == method::KILL {
+            hit("kill.answered");
+        }
+        answer
     }
 
     /// The state of a process; of the first one for an empty `exec`.
