@@ -32,7 +32,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 pub(crate) use install::finish;
 
-use self::scan::KeyKind;
+use self::scan::{How, KeyKind};
 use self::source::{Source, failed};
 use self::tables::Table;
 use crate::database::FILE;
@@ -178,31 +178,7 @@ impl Salvage {
         self.report.schema_lost = source.schema_lost;
         let transaction = self.new.unchecked_transaction()?;
         for table in Table::all(&self.new)?.iter().filter(|table| source.has(&table.name)) {
-            let columns = table.column_names();
-            let marks = vec!["?"; columns.len()].join(", ");
-            let sql =
-                format!("INSERT OR IGNORE INTO {} ({}) VALUES ({marks})", table.name, columns.join(", "));
-            let mut insert = transaction.prepare(&sql)?;
-            let mut result = Ok(());
-            let outcome = scan::read(
-                &source.connection,
-                source.pages,
-                &table.plan(self.largest(source, &table.name)),
-                &mut |row| {
-                    if result.is_err() || !table.fits(&row) {
-                        return false;
-                    }
-                    match insert.execute(params_from_iter(row)) {
-                        // One that is there already was read twice.
-                        Ok(_) => true,
-                        Err(error) => {
-                            result = Err(error);
-                            false
-                        }
-                    }
-                },
-            );
-            result?;
+            let outcome = self.take_table(source, table)?;
             self.report.misfits += outcome.misfits;
             if outcome.damaged {
                 self.report.damaged.insert(table.name.clone());
@@ -212,6 +188,28 @@ impl Salvage {
         self.take_sequences(source)?;
         transaction.commit()?;
         Ok(())
+    }
+
+    fn take_table(&self, source: &Source, table: &Table) -> Result<scan::Outcome, Error> {
+        let columns = table.column_names();
+        let values = format!("({}) VALUES ({})", columns.join(", "), vec!["?"; columns.len()].join(", "));
+        // One that is there already was read twice; where the two differ, readers find the one that was looked up.
+        let mut pass = self.new.prepare(&format!("INSERT OR IGNORE INTO {} {values}", table.name))?;
+        let mut look_up = self.new.prepare(&format!("INSERT OR REPLACE INTO {} {values}", table.name))?;
+        let mut result = Ok(());
+        let plan = table.plan(self.largest(source, &table.name));
+        let outcome = scan::read(&source.connection, source.pages, &plan, &mut |row, how| {
+            if result.is_err() || !table.fits(&row) {
+                return false;
+            }
+            let insert = if how == How::Passed { &mut pass } else { &mut look_up };
+            let written = insert.execute(params_from_iter(row));
+            let is_written = written.is_ok();
+            result = written.map(drop);
+            is_written
+        });
+        result?;
+        Ok(outcome)
     }
 
     /// The largest number of a table's rows that stands elsewhere.
@@ -255,7 +253,7 @@ impl Salvage {
         let Indexed { names, targets, numbers, .. } = &mut self.indexed;
         for (table, space, name) in tables::NAMES {
             let plan = tables::names_plan((table, space, name));
-            scan::read(connection, pages, &plan, &mut |values| match values.as_slice() {
+            scan::read(connection, pages, &plan, &mut |values, _| match values.as_slice() {
                 [Value::Text(space), Value::Text(name), Value::Integer(row)] => {
                     names.push(IndexedName { table, space: space.clone(), name: name.clone(), row: *row });
                     true
@@ -264,7 +262,7 @@ impl Salvage {
             });
         }
         let plan = tables::column_plan("image", "image_target", "digest", KeyKind::Text);
-        scan::read(connection, pages, &plan, &mut |values| match values.as_slice() {
+        scan::read(connection, pages, &plan, &mut |values, _| match values.as_slice() {
             [Value::Text(digest), Value::Integer(row)] => {
                 targets.insert(*row, digest.clone());
                 true
@@ -272,7 +270,7 @@ impl Salvage {
             _ => false,
         });
         let plan = tables::column_plan("snapshot_name", "snapshot_name_number", "number", KeyKind::Int);
-        scan::read(connection, pages, &plan, &mut |values| match values.as_slice() {
+        scan::read(connection, pages, &plan, &mut |values, _| match values.as_slice() {
             [Value::Integer(number), Value::Integer(row)] => {
                 numbers.insert(*row, *number);
                 true

@@ -5,6 +5,9 @@
 //!          ───────►│           │◄───     up to the first error, and back to the last one
 //!                  │   ◄─│─►   │         what is between them is cut in the middle, and each half is read in the same way
 //! ```
+//! Rows at places where they do not belong (a page of another table, a changed key) look like the ends of gaps, so that in the end, if
+//! anything was wrong, each number that a key may begin with is looked up by itself.
+//!
 //! A page that cannot be read hides all rows below it, so what is between two errors is read in as many probes as there may be
 //! pages, the widest gaps first. Nothing that is read is believed: keys that do not ascend end a pass.
 
@@ -27,6 +30,18 @@ const DIGITS: usize = 18;
 /// Printable ASCII, and the end of a text.
 const BASE: u128 = 96;
 const FIRST: u8 = 0x20;
+
+/// Numbers that are looked up by themselves.
+const LOOKUPS: i64 = 1 << 20;
+
+/// How a row was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum How {
+    /// On the way from one key to the next.
+    Passed,
+    /// By its key, which is where readers would find it.
+    LookedUp,
+}
 
 /// The type of a key's column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +109,7 @@ pub(super) fn read(
     connection: &Connection,
     pages: u64,
     plan: &Plan,
-    take: &mut dyn FnMut(Vec<Value>) -> bool,
+    take: &mut dyn FnMut(Vec<Value>, How) -> bool,
 ) -> Outcome {
     let mut scan = Scan { connection, plan, take, outcome: Outcome::default() };
     let mut probes = MIN_PROBES.max(pages.saturating_mul(PROBES_PER_PAGE));
@@ -122,13 +137,17 @@ pub(super) fn read(
             gaps.push_back(Region { lower, upper: region.upper });
         }
     }
+    if scan.outcome.damaged && plan.key[0].1 == KeyKind::Int {
+        let end = if plan.largest > 0 { plan.largest.saturating_add(1) } else { limit };
+        (end.saturating_sub(LOOKUPS).max(0)..end).for_each(|number| scan.look_up(number));
+    }
     scan.outcome
 }
 
 struct Scan<'a> {
     connection: &'a Connection,
     plan: &'a Plan,
-    take: &'a mut dyn FnMut(Vec<Value>) -> bool,
+    take: &'a mut dyn FnMut(Vec<Value>, How) -> bool,
     outcome: Outcome,
 }
 
@@ -178,8 +197,22 @@ impl Scan<'_> {
         (end, whole)
     }
 
+    /// Reads the rows whose keys begin with a number, until an error.
+    fn look_up(&mut self, number: i64) {
+        let columns = self.plan.columns.join(", ");
+        let sql = format!("SELECT {columns} FROM {} WHERE {} = ?1", self.plan.from, self.plan.key[0].0);
+        let Ok(mut statement) = self.connection.prepare_cached(&sql) else { return };
+        let Ok(mut rows) = statement.query([number]) else { return };
+        while let Ok(Some(row)) = rows.next() {
+            if let Some(values) = self.values(row) {
+                // What does not fit was counted when it was passed.
+                (self.take)(values, How::LookedUp);
+            }
+        }
+    }
+
     fn accept(&mut self, values: Option<Vec<Value>>) {
-        if !values.is_some_and(|values| (self.take)(values)) {
+        if !values.is_some_and(|values| (self.take)(values, How::Passed)) {
             self.outcome.misfits += 1;
         }
     }
