@@ -42,6 +42,8 @@ use crate::{Error, connection, schema};
 const WORK: &str = "meta.db.repairing";
 /// By how much the numbers of what was lost may have been larger than any that was read.
 const MARGIN: i64 = 1 << 20;
+/// The same for events, of which those that are far behind the last number go.
+const EVENT_MARGIN: i64 = 1 << 12;
 /// How far the numbers of a table may go, for each page of the file: rows come and go, and numbers only grow.
 const IDS_PER_PAGE: u64 = 1 << 16;
 /// The largest number that a sequence may have reached.
@@ -228,17 +230,17 @@ impl Salvage {
         for table in ["event", "ingest", "released"] {
             let sql = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?1";
             let last = source.connection.query_row(sql, [table], |row| row.get::<_, Option<i64>>(0));
-            let key = if table == "event" { "cursor" } else { "id" };
+            let (key, margin) = if table == "event" { ("cursor", EVENT_MARGIN) } else { ("id", MARGIN) };
             let sql = format!("SELECT coalesce(max({key}), 0) FROM {table}");
             let largest: i64 = self.new.query_row(&sql, [], |row| row.get(0))?;
             let last = match last {
                 Ok(last) => last.unwrap_or(0).max(largest),
-                Err(_) => largest + MARGIN,
+                Err(_) => largest + margin,
             };
             // The journal loses its oldest rows only, and what is far behind the last one.
             let is_certain = table == "event" && largest > 0 && !self.report.damaged.contains(table);
             let last = if is_certain { largest } else { last };
-            let last = if last < MAX_SEQUENCE { last } else { largest + MARGIN };
+            let last = if last < MAX_SEQUENCE { last } else { largest + margin };
             self.new.execute("DELETE FROM sqlite_sequence WHERE name = ?1", [table])?;
             self.new
                 .execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?1, ?2)", params![table, last])?;
