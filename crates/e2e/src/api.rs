@@ -146,12 +146,11 @@ impl Api {
         stdout: Option<PathBuf>,
     ) -> Result<(), Status> {
         let mut tasks = TasksClient::new(self.channel.clone());
-        let create = CreateTaskRequest {
-            container_id: id.to_owned(),
-            rootfs,
-            stdout: stdout.map(|path| path.display().to_string()).unwrap_or_default(),
-            ..Default::default()
-        };
+        let stdout = stdout.map(|path| path.display().to_string()).unwrap_or_default();
+        // containerd's shim wants both or none.
+        let stderr = stdout.clone();
+        let create =
+            CreateTaskRequest { container_id: id.to_owned(), rootfs, stdout, stderr, ..Default::default() };
         tasks.create(within(create)).await?;
         let start = StartRequest { container_id: id.to_owned(), ..Default::default() };
         tasks.start(within(start)).await.map(drop)
