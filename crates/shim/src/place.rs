@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use gantry_sys::Errno;
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, fstat, mkdirat, openat, stat};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::process::{
+    Flock, FlockType, PidfdFlags, Signal, fcntl_getlk, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +29,9 @@ const GROUP_ANNOTATIONS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kuberne
 const MAX_CONFIG_BYTES: u64 = gantry_runtime::config::MAX_CONFIG_BYTES;
 /// How long a shim that is ending may keep its lock.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long workers of a shim that is gone may take before they are ended, and after that.
+const WORKERS_TIMEOUT: Duration = Duration::from_secs(3);
+const WORKERS_END: Duration = Duration::from_secs(1);
 /// How long to wait before the lock is tried again.
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
@@ -207,14 +213,34 @@ pub(crate) fn workers_file(directory: &Path) -> Result<OwnedFd, Failure> {
         .map_err(Failure::call(format!("open {}", path.display())))
 }
 
-/// Waits for the workers of a shim that is gone; those that take too long are not waited for.
+/// Waits for the workers of a shim that is gone. Those that take too long are ended: what they do may have no end, and nobody is
+/// left who would take what they make.
 pub(crate) fn await_workers(directory: &Path) {
     let Ok(file) = workers_file(directory) else { return };
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    while rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-        && Instant::now() < deadline
-    {
-        std::thread::sleep(Duration::from_millis(2));
+    let overdue = Instant::now() + WORKERS_TIMEOUT;
+    while rustix::fs::fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if Instant::now() >= overdue + WORKERS_END {
+            return;
+        }
+        if Instant::now() >= overdue {
+            end_worker(&file);
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// Ends a worker that has a lock on the file, and what it has executed for it.
+fn end_worker(file: &OwnedFd) {
+    let holder = || {
+        let lock = fcntl_getlk(file, &Flock::from(FlockType::WriteLock)).ok().flatten();
+        lock.and_then(|lock| lock.pid)
+    };
+    let Some(pid) = holder() else { return };
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    // Whoever has the lock now had it when the descriptor was opened: it is that process.
+    if holder() == Some(pid) && pidfd_send_signal(&pidfd, Signal::STOP).is_ok() {
+        let _ = kill_process_group(pid, Signal::KILL);
+        let _ = pidfd_send_signal(&pidfd, Signal::KILL);
     }
 }
 
