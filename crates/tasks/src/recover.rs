@@ -19,7 +19,7 @@ use serde::Deserialize;
 use crate::bundle::Found;
 use crate::client::Client;
 use crate::shim::{Owned, Shim, clean, finish, lost_task, open};
-use crate::tasks::{Inner, adopt};
+use crate::tasks::{Inner, Left, adopt, leave};
 use crate::{Error, Key, Tasks};
 
 /// How many shims are looked for at the same time.
@@ -88,7 +88,7 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
     // All at once: one that hangs holds up its group once.
     let asked = bundles.into_iter().map(|bundle| {
         let shim = Arc::clone(&shim);
-        async move { (ask(&shim, &bundle).await, bundle) }
+        async move { (ask_in_time(&shim, &bundle).await, bundle) }
     });
     for (answer, bundle) in join_all(asked).await {
         let key = (bundle.namespace.clone(), bundle.id.clone());
@@ -116,6 +116,7 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
                 tracing::warn!(namespace = %bundle.namespace, container = bundle.id, %error, "a shim does not answer");
                 inner.insert(key, &shim, 0);
                 recovered.tasks += 1;
+                tokio::spawn(ask_on(Arc::clone(inner), Arc::clone(&shim), bundle));
             }
         }
     }
@@ -137,24 +138,37 @@ enum Answer {
     Gone,
 }
 
+async fn ask_in_time(shim: &Arc<Shim>, bundle: &Found) -> Result<Answer, Error> {
+    let (id, limit) = (bundle.id.clone(), shim.limits.connect);
+    let answer = tokio::time::timeout(limit, ask(shim, bundle)).await;
+    answer.unwrap_or(Err(Error::Timeout { id, method: method::CONNECT, limit }))
+}
+
 async fn ask(shim: &Arc<Shim>, bundle: &Found) -> Result<Answer, Error> {
-    let (id, limit) = (bundle.id.as_str(), shim.limits.connect);
-    let asked = async {
-        let request = ConnectRequest { id: id.to_owned() };
-        let connected: ConnectResponse = match shim.ask(id, method::CONNECT, &request, None).await {
-            Err(error) if error.kind() == ErrorKind::NotFound && !bundle.is_sandbox => {
-                return Ok(Answer::Gone);
-            }
-            connected => connected?,
-        };
-        shim.set_process(connected.shim_pid);
-        if !bundle.is_sandbox && is_unknown(shim, id).await? {
-            return Ok(Answer::Gone);
-        }
-        Ok(Answer::There { pid: connected.task_pid })
+    let id = bundle.id.as_str();
+    let request = ConnectRequest { id: id.to_owned() };
+    let connected: ConnectResponse = match shim.ask(id, method::CONNECT, &request, None).await {
+        Err(error) if error.kind() == ErrorKind::NotFound && !bundle.is_sandbox => return Ok(Answer::Gone),
+        connected => connected?,
     };
-    let answer = tokio::time::timeout(limit, asked).await;
-    answer.unwrap_or_else(|_| Err(Error::Timeout { id: id.to_owned(), method: method::CONNECT, limit }))
+    shim.set_process(connected.shim_pid);
+    if !bundle.is_sandbox && is_unknown(shim, id).await? {
+        return Ok(Answer::Gone);
+    }
+    Ok(Answer::There { pid: connected.task_pid })
+}
+
+/// Waits for the answer of a shim that was not in time, whose task counts as there until then.
+async fn ask_on(inner: Arc<Inner>, shim: Arc<Shim>, bundle: Found) {
+    let answer = ask(&shim, &bundle).await;
+    let key = (bundle.namespace, bundle.id);
+    let guard = inner.locks.lock(&key).await;
+    match answer {
+        Ok(Answer::Gone) if inner.forget(&key) => leave(&inner, &key, &shim, Left::Nothing).await,
+        Ok(Answer::There { pid }) if inner.has(&key) => inner.insert(key.clone(), &shim, pid),
+        _ => {}
+    }
+    inner.locks.release(&key, guard, true);
 }
 
 /// Whether a shim has no such container, which Connect does not say. One that ours is still making has nobody who waits for it any

@@ -127,6 +127,11 @@ impl Inner {
         self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether there is such a task.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        self.tasks().contains_key(key)
+    }
+
     /// Removes a task from the list; whether it was there.
     pub(crate) fn forget(&self, key: &Key) -> bool {
         self.tasks().remove(key).is_some()
@@ -225,7 +230,7 @@ impl Tasks {
 
     /// Whether there is such a task.
     pub fn exists(&self, key: &Key) -> bool {
-        self.inner.tasks().contains_key(key)
+        self.inner.has(key)
     }
 
     /// Runs `operation` to its end, whoever waits for it.
@@ -541,7 +546,7 @@ async fn create(
             let undone: Result<DeleteResponse, Error> =
                 shim.call(id, method::DELETE, &request, Some(inner.limits.undo)).await;
             let left = match undone {
-                Err(Error::Timeout { .. }) => Left::Something,
+                Err(Error::Timeout { .. } | Error::Lost { .. }) => Left::Something,
                 _ => Left::Nothing,
             };
             leave(inner, key, &shim, left).await;
@@ -674,15 +679,15 @@ pub(crate) fn adopt(
 
 /// What a shim leaves of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Left {
+pub(crate) enum Left {
     /// It has removed it.
     Nothing,
-    /// It hangs: its binary has to remove it.
+    /// It hangs, or is gone: its binary has to remove it.
     Something,
 }
 
 /// Takes a container out of its shim, ends that if it was the last one, and removes the bundle.
-async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left: Left) {
+pub(crate) async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left: Left) {
     inner.note_deletion(key.clone()).await;
     hit("delete.noted");
     let lock_key = (shim.namespace.clone(), shim.group.clone());
