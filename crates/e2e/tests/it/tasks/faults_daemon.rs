@@ -36,7 +36,7 @@ pub(super) fn told(daemon: &Gantryd, id: &str) -> Vec<String> {
 }
 
 /// Whether everything that began has ended, once.
-fn is_complete(told: &[String]) -> bool {
+pub(super) fn is_complete(told: &[String]) -> bool {
     let (execs, first): (Vec<_>, Vec<_>) =
         told.iter().map(String::as_str).partition(|word| word.contains(' '));
     let count = |wanted: &str| execs.iter().filter(|word| **word == wanted).count();

@@ -10,6 +10,7 @@ mod docker;
 mod events;
 mod exec;
 mod faults_daemon;
+mod faults_shim;
 mod gvisor;
 mod life;
 mod limits;
