@@ -198,6 +198,7 @@ fn io_kind(error: &std::io::Error) -> ErrorKind {
         std::io::ErrorKind::NotFound => ErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::ResourceExhausted,
+        std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,
         _ => ErrorKind::Internal,
     }
 }

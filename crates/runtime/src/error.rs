@@ -153,7 +153,8 @@ fn kind_of(errno: Errno) -> ErrorKind {
         Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
         Errno::INVAL | Errno::NAMETOOLONG => ErrorKind::InvalidArgument,
         Errno::NOSYS | Errno::OPNOTSUPP => ErrorKind::Unimplemented,
-        Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::DQUOT => {
+        // Processes are AGAIN.
+        Errno::NOSPC | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::DQUOT | Errno::AGAIN => {
             ErrorKind::ResourceExhausted
         }
         Errno::TIMEDOUT => ErrorKind::DeadlineExceeded,

@@ -45,9 +45,14 @@ impl Failure {
                 gantry_sys::Errno::NOENT | gantry_sys::Errno::SRCH => ErrorKind::NotFound,
                 gantry_sys::Errno::EXIST => ErrorKind::AlreadyExists,
                 gantry_sys::Errno::ACCESS | gantry_sys::Errno::PERM => ErrorKind::PermissionDenied,
-                gantry_sys::Errno::NOSPC | gantry_sys::Errno::MFILE | gantry_sys::Errno::NFILE => {
-                    ErrorKind::ResourceExhausted
-                }
+                gantry_sys::Errno::ROFS => ErrorKind::FailedPrecondition,
+                // Processes are AGAIN.
+                gantry_sys::Errno::NOSPC
+                | gantry_sys::Errno::DQUOT
+                | gantry_sys::Errno::NOMEM
+                | gantry_sys::Errno::MFILE
+                | gantry_sys::Errno::NFILE
+                | gantry_sys::Errno::AGAIN => ErrorKind::ResourceExhausted,
                 _ => ErrorKind::Internal,
             };
             Failure::new(kind, format!("{what}: {errno}"))

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use gantry_ttrpc::Status;
 use gantry_types::ErrorKind;
+use rustix::io::Errno;
 
 /// Why a task did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +131,14 @@ impl Error {
             Self::Lost { .. } => ErrorKind::Unavailable,
             Self::TooLarge { .. } => ErrorKind::ResourceExhausted,
             Self::File { source, .. } => match source.kind() {
-                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                std::io::ErrorKind::StorageFull
+                | std::io::ErrorKind::QuotaExceeded
+                | std::io::ErrorKind::OutOfMemory => ErrorKind::ResourceExhausted,
+                // Descriptors, of the process or the machine, and processes.
+                _ if [Errno::MFILE, Errno::NFILE, Errno::AGAIN]
+                    .iter()
+                    .any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) =>
+                {
                     ErrorKind::ResourceExhausted
                 }
                 std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::FailedPrecondition,

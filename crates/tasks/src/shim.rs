@@ -616,7 +616,8 @@ pub(crate) async fn finish(inner: &Arc<Inner>, program: &Program, owned: Owned, 
         }
     };
     let request = ShutdownRequest { id: id.clone(), now: false };
-    let options = CallOptions::default().metadata(NAMESPACE, namespace.as_str()).timeout(inner.limits.shutdown);
+    let options =
+        CallOptions::default().metadata(NAMESPACE, namespace.as_str()).timeout(inner.limits.shutdown);
     let asked = client.call(SERVICE_V3, method::SHUTDOWN, request.encode_to_vec(), &options).await;
     if asked.is_err() || tokio::time::timeout(inner.limits.shutdown, client.ended()).await.is_err() {
         tracing::warn!(%namespace, container = id, "the shim does not end: it has found containers");
