@@ -10,6 +10,8 @@ mod docker;
 mod events;
 mod exec;
 mod faults_daemon;
+mod faults_events;
+mod faults_limits;
 mod faults_shim;
 mod gvisor;
 mod life;
