@@ -111,13 +111,6 @@ impl Api {
         model: &Model,
         id: &str,
     ) -> Result<Vec<gantry_proto_containerd::types::Mount>, Status> {
-        let snapshot = PrepareSnapshotRequest {
-            snapshotter: SNAPSHOTTER.into(),
-            key: id.to_owned(),
-            parent: model.parent.clone(),
-            ..Default::default()
-        };
-        let mounts = SnapshotsClient::new(self.channel.clone()).prepare(within(snapshot)).await?;
         // The cgroup has the container's name.
         let spec =
             String::from_utf8_lossy(&model.spec.value).replace("/default/model", &format!("/default/{id}"));
@@ -131,7 +124,15 @@ impl Api {
             ..Default::default()
         };
         let request = CreateContainerRequest { container: Some(container) };
+        // First: the record keeps the snapshot, which a collection would take otherwise.
         ContainersClient::new(self.channel.clone()).create(within(request)).await?;
+        let snapshot = PrepareSnapshotRequest {
+            snapshotter: SNAPSHOTTER.into(),
+            key: id.to_owned(),
+            parent: model.parent.clone(),
+            ..Default::default()
+        };
+        let mounts = SnapshotsClient::new(self.channel.clone()).prepare(within(snapshot)).await?;
         Ok(mounts.into_inner().mounts)
     }
 
