@@ -15,6 +15,8 @@ mod tasks;
 
 use gantry_testkit::{Invocation, Output, Terminal};
 
+gantry_testkit::powercut_host!();
+
 /// Runs a client in a terminal, and returns what was shown with how it ended.
 fn in_terminal(call: Invocation) -> (String, Output) {
     let (mut terminal, other) = Terminal::pair();

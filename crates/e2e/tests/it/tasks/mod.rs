@@ -12,6 +12,7 @@ mod exec;
 mod faults_daemon;
 mod faults_events;
 mod faults_limits;
+mod faults_power;
 mod faults_shim;
 mod gvisor;
 mod life;
