@@ -31,8 +31,10 @@ fn serve() {
     let config: serde_json::Value = serde_json::from_slice(&fs::read("config.json").unwrap()).unwrap();
     let hangs = config["annotations"]["hangs"].as_str().unwrap_or_default().to_owned();
     let server = gantry_ttrpc::server::serve(Path::new(&socket), move |call| {
-        while call.method == hangs {
-            std::thread::park();
+        if call.method == hangs {
+            loop {
+                std::thread::park();
+            }
         }
         let pid = std::process::id();
         Ok(match call.method.as_str() {
