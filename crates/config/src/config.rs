@@ -276,8 +276,8 @@ section! {
         deletion_threshold: u32 = 0,
         /// After how many changes a collection is due; 0 for never.
         mutation_threshold: u32 = 100,
-        /// How long after it is due.
-        schedule_delay: Duration = Duration::ZERO,
+        /// How long after it is due: a client that removes one thing is about to remove another.
+        schedule_delay: Duration = Duration::from_millis(100),
         /// How long after the start of the daemon the first one is.
         startup_delay: Duration = Duration::from_millis(100),
     }
