@@ -349,7 +349,7 @@ impl Database {
         self.handle.shared.hub.subscribe()
     }
 
-    /// Events after `cursor`, at most `limit`.
+    /// Events after `cursor`, at most `limit`, and no more than a few MiB; none if there are no more.
     ///
     /// # Errors
     /// OutOfRange if the journal does not reach back to it, or has not come to it.

@@ -167,6 +167,17 @@ pub struct Envelope {
     pub event: Event,
 }
 
+impl Envelope {
+    /// About how much memory it takes, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        const ORDINARY: usize = 512;
+        match &self.event {
+            Event::Foreign { value, type_url, .. } => ORDINARY + value.len() + type_url.len(),
+            _ => ORDINARY,
+        }
+    }
+}
+
 pub(crate) fn insert(change: &Change<'_>, namespace: &Namespace, event: Event) -> Result<Envelope, Error> {
     let body = serde_json::to_string(&event).expect("texts and numbers are JSON");
     let value = match &event {
@@ -185,6 +196,9 @@ pub(crate) fn insert(change: &Change<'_>, namespace: &Namespace, event: Event) -
     })
 }
 
+/// A batch ends with the event that passes so many bytes.
+const MAX_BATCH_BYTES: i64 = 4 << 20;
+
 pub(crate) fn since(view: &View<'_>, cursor: u64, limit: usize) -> Result<Vec<Envelope>, Error> {
     let last = last(view)?;
     let first: Option<i64> = view.row("SELECT min(cursor) FROM event", [], |row| row.get(0))?.flatten();
@@ -193,10 +207,21 @@ pub(crate) fn since(view: &View<'_>, cursor: u64, limit: usize) -> Result<Vec<En
     if cursor.saturating_add(1) < first || cursor > last {
         return Err(Error::Cursor { cursor, first, last });
     }
-    let sql = "SELECT cursor, time, namespace, topic, body, value FROM event WHERE cursor > ?1 ORDER BY cursor LIMIT ?2";
     let (cursor, limit) =
         (i64::try_from(cursor).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-    view.rows(sql, params![cursor, limit], read)
+    // How far the bytes go: lengths are in the rows' heads, and no value is read for them.
+    let sql = "SELECT cursor, length(body) + coalesce(length(value), 0) FROM event WHERE cursor > ?1 ORDER BY cursor LIMIT ?2";
+    let sizes: Vec<(i64, i64)> =
+        view.rows(sql, params![cursor, limit], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut bytes = 0;
+    let within = sizes.iter().take_while(|(_, size)| {
+        let fits = bytes < MAX_BATCH_BYTES;
+        bytes += size;
+        fits
+    });
+    let Some((upper, _)) = within.last() else { return Ok(Vec::new()) };
+    let sql = "SELECT cursor, time, namespace, topic, body, value FROM event WHERE cursor > ?1 AND cursor <= ?2 ORDER BY cursor";
+    view.rows(sql, params![cursor, upper], read)
 }
 
 pub(crate) fn last(view: &View<'_>) -> Result<u64, Error> {

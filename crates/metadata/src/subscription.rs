@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use crate::Envelope;
 
-/// Events that wait for one subscriber; after that it lags.
+/// Events that wait for one subscriber, and their bytes; after that it lags.
 const QUEUE: usize = 4096;
+const QUEUE_BYTES: usize = 4 << 20;
 
 /// A subscriber did not keep up: what came after `cursor` has to be read from the journal
 /// ([`crate::Database::events_since`]), and may come again from the subscription.
@@ -32,6 +33,8 @@ struct Queue {
 #[derive(Default)]
 struct State {
     waiting: VecDeque<Arc<Envelope>>,
+    /// The weight of what waits.
+    bytes: usize,
     /// Whether something was left out after what waits.
     lagged: bool,
     /// The last event that was handed out or waits.
@@ -74,7 +77,10 @@ impl Subscription {
 
 fn take(state: &mut State) -> Result<Option<Arc<Envelope>>, Lagged> {
     match state.waiting.pop_front() {
-        Some(envelope) => Ok(Some(envelope)),
+        Some(envelope) => {
+            state.bytes = state.bytes.saturating_sub(envelope.weight());
+            Ok(Some(envelope))
+        }
         None if state.lagged => {
             state.lagged = false;
             Err(Lagged { cursor: state.last })
@@ -110,11 +116,15 @@ impl Hub {
         for queue in queues {
             let mut state = queue.lock();
             for event in &events {
-                if state.lagged || state.waiting.len() >= QUEUE {
+                let weight = event.weight();
+                let full = state.waiting.len() >= QUEUE || state.bytes + weight > QUEUE_BYTES;
+                // One that is larger than all of a queue still comes, if it is the only one.
+                if state.lagged || full && !state.waiting.is_empty() {
                     state.lagged = true;
                     break;
                 }
                 state.last = event.cursor;
+                state.bytes += weight;
                 state.waiting.push_back(Arc::clone(event));
             }
             let waker = state.waker.clone();

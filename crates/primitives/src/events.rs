@@ -64,7 +64,8 @@ impl Events {
         let (database, cursor) = (self.database.clone(), self.cursor);
         let read = tokio::task::spawn_blocking(move || database.events_since(cursor, CATCH_UP)).await;
         let missed = read.map_err(|_| Error::panicked("reading the journal"))??;
-        self.is_behind = missed.len() == CATCH_UP;
+        // Its end is where nothing more is: a batch may be short for the bytes in it.
+        self.is_behind = !missed.is_empty();
         self.behind.extend(missed);
         Ok(())
     }

@@ -49,6 +49,37 @@ fn foreign_events_keep_their_bytes() {
 }
 
 #[test]
+fn who_is_slow_has_a_bounded_share_of_large_events() {
+    const LARGE: usize = 1 << 20;
+    let store = Store::new();
+    let subscription = store.database.subscribe();
+    for number in 0..12 {
+        let event =
+            Event::Foreign { topic: "/large".into(), type_url: number.to_string(), value: vec![0; LARGE] };
+        store.write(move |change| change.emit(&namespace("a"), event)).unwrap();
+    }
+    let mut waiting = Vec::new();
+    let lagged = loop {
+        match subscription.try_next() {
+            Ok(event) => waiting.push(event.expect("a gap comes before the end")),
+            Err(lagged) => break lagged,
+        }
+    };
+    assert!((1..=4).contains(&waiting.len()), "{} MiB waited", waiting.len());
+    assert_eq!(lagged.cursor, waiting[waiting.len() - 1].cursor);
+    // So is a batch of the journal; all of them together are whole.
+    let (mut cursor, mut rest) = (lagged.cursor, 0);
+    loop {
+        let batch = store.database.events_since(cursor, 1024).unwrap();
+        let Some(last) = batch.last() else { break };
+        assert!(batch.len() <= 5, "{} MiB at once", batch.len());
+        cursor = last.cursor;
+        rest += batch.len();
+    }
+    assert_eq!(waiting.len() + rest, 12);
+}
+
+#[test]
 fn cursor_outside_of_the_journal_is_out_of_range() {
     let directory = tempfile::tempdir().unwrap();
     let options = Options { journal_max_rows: 100, ..Options::new("boot") };
