@@ -42,11 +42,12 @@ pub struct Schedule {
 }
 
 impl Default for Schedule {
-    /// containerd's (`io.containerd.gc.v1.scheduler`, v2.1).
+    /// containerd's (`io.containerd.gc.v1.scheduler`, v2.1), but for the delay: a client that removes one thing is about to remove
+    /// another.
     fn default() -> Self {
         Self {
             startup_delay: Duration::from_millis(100),
-            delay: Duration::ZERO,
+            delay: Duration::from_millis(100),
             deletions: 0,
             mutations: 100,
         }

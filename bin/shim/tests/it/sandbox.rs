@@ -91,7 +91,7 @@ impl<'a> Pod<'a> {
 #[test]
 fn a_pod_ends_while_a_container_is_being_made() {
     ours!("containerd 1.6's shim has no sandboxes");
-    require!(Need::Root);
+    require!(Need::Root, Need::Controller("cpu"));
     let daemon = Daemon::new();
     let pod = Pod::new(&daemon);
     let mut task = pod.task("true");
