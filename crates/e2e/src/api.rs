@@ -229,8 +229,11 @@ impl Api {
         let mut tasks = TasksClient::new(self.channel.clone());
         let id = || id.to_owned();
         let kill = KillRequest { container_id: id(), signal: 9, all: true, ..Default::default() };
-        // It may have ended by itself.
-        let _ = tasks.kill(within(kill)).await;
+        match tasks.kill(within(kill)).await {
+            // It may have ended by itself.
+            Err(status) if status.code() != tonic::Code::NotFound => return Err(status),
+            _ => {}
+        }
         tasks.wait(within(WaitRequest { container_id: id(), ..Default::default() })).await?;
         tasks.delete(within(DeleteTaskRequest { container_id: id() })).await?;
         let mut containers = ContainersClient::new(self.channel.clone());

@@ -602,7 +602,12 @@ pub(crate) async fn finish(inner: &Arc<Inner>, program: &Program, owned: Owned, 
     let Some(name) = socket.file_name() else { return };
     let state = inner.launcher.shim_root().join(name);
     // A shim that ends well takes its directory along. One that still serves has somebody in it.
-    if !state.exists() || Client::connect(socket).await.is_ok() {
+    if Client::connect(socket).await.is_ok() {
+        return;
+    }
+    if !state.exists() {
+        // One that was killed before it had begun leaves the socket that it was given.
+        let _ = std::fs::remove_file(socket);
         return;
     }
     let (namespace, id) = (owned.namespace.clone(), owned.id.clone());

@@ -1,7 +1,7 @@
 //! Random operations on many containers at once, shims that are killed, and a daemon that is: nothing is lost, and nothing stays.
 //!
-//! `GANTRY_SOAK_SECONDS` says for how long (a few seconds without it), `GANTRY_SOAK_SEED` repeats a run as far as chance allows:
-//! `scripts/soak.sh`, `make soak-tasks`.
+//! `GANTRY_SOAK_SECONDS` says for how long, `GANTRY_SOAK_SEED` repeats a run as far as chance allows:
+//! `scripts/soak.sh`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,6 @@ use super::loaded;
 use super::remains::{assert_all_gone, shims};
 
 const CLIENTS: usize = 4;
-const ORDINARY: Duration = Duration::from_secs(4);
 /// How often the daemon is killed, and a shim.
 const DAEMON_LIFE: Duration = Duration::from_secs(15);
 const SHIM_LIFE: Duration = Duration::from_millis(700);
@@ -54,7 +53,9 @@ fn number(name: &str) -> Option<u64> {
 fn random_operations_leave_nothing() {
     require_engine!("ctr");
     super::ours!();
-    let length = number("GANTRY_SOAK_SECONDS").map_or(ORDINARY, Duration::from_secs);
+    let Some(length) = number("GANTRY_SOAK_SECONDS").map(Duration::from_secs) else {
+        gantry_testkit::skip_test!("a soak: GANTRY_SOAK_SECONDS says for how long");
+    };
     let seed = number("GANTRY_SOAK_SEED").unwrap_or(1);
     let daemon = loaded("gt-task-soak");
     let tenant = daemon.namespace(NAMESPACE);
@@ -126,7 +127,7 @@ fn work(api: &Api, shared: &Shared, name: &str, seed: u64) -> Vec<String> {
         let id = format!("{name}-{count}");
         left.push(id.clone());
         let whole = api.block_on(async {
-            let does = |what: &'static str| Doing { shared, what, id: id.clone() };
+            let does = |what: &'static str| Doing { api, shared, what, id: id.clone() };
             let mounts = does("prepare").counted(api.prepare(&model, &id)).await?;
             does("start").counted(api.start(&id, mounts, None)).await?;
             for step in 0..chance.below(8) {
@@ -153,6 +154,7 @@ fn work(api: &Api, shared: &Shared, name: &str, seed: u64) -> Vec<String> {
 
 /// What is done with a container.
 struct Doing<'a> {
+    api: &'a Api,
     shared: &'a Shared,
     what: &'static str,
     id: String,
@@ -160,10 +162,14 @@ struct Doing<'a> {
 
 impl Doing<'_> {
     async fn counted<T>(self, call: impl Future<Output = Result<T, tonic::Status>>) -> Option<T> {
-        let Self { shared, what, id } = self;
+        let Self { api, shared, what, id } = self;
         shared.operations.fetch_add(1, Ordering::Relaxed);
-        let Ok(result) = tokio::time::timeout(CONNECT, call).await else { panic!("{what} of {id} hangs") };
-        if result.is_err() {
+        let Ok(result) = tokio::time::timeout(CONNECT, call).await else {
+            let state = tokio::time::timeout(CONNECT, api.state(&id)).await;
+            panic!("{what} of {id} hangs; its state and exit status: {state:?}");
+        };
+        if let Err(status) = &result {
+            println!("{what} of {id}: {status}");
             shared.refused.fetch_add(1, Ordering::Relaxed);
         }
         result.ok()
