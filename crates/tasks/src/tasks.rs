@@ -1,7 +1,7 @@
 //! All tasks, by namespace and container, and what can be done with them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -565,6 +565,18 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// What its shim is started with.
+    fn launch<'a>(&'a self, key: &'a Key, bundle: &'a Path) -> Launch<'a> {
+        Launch {
+            namespace: &key.0,
+            id: &key.1,
+            bundle,
+            group: &self.group,
+            options: self.options.as_ref(),
+            socket: None,
+        }
+    }
+
     fn make(&self, place: &Place, key: &Key, address: Option<&Address>) -> Result<PathBuf, Error> {
         let contents = Contents {
             config: self.config.as_deref(),
@@ -615,14 +627,7 @@ async fn start_ours(inner: &Arc<Inner>, key: &Key, parts: Parts) -> Result<(Star
     let start = move || {
         let address = inner.launcher.address(&key.0, &parts.group);
         let bundle = parts.make(&inner.place, &key, Some(&address))?;
-        let launch = Launch {
-            namespace: &key.0,
-            id: &key.1,
-            bundle: &bundle,
-            group: &parts.group,
-            options: parts.options.as_ref(),
-            socket: None,
-        };
+        let launch = parts.launch(&key, &bundle);
         let started = inner.launcher.start_ours(&parts.program, &launch)?;
         Ok((started, parts))
     };
@@ -641,14 +646,7 @@ async fn start_foreign(
         let make = move || parts.make(&inner.place, &key, None).map(|bundle| (bundle, parts));
         tokio::task::spawn_blocking(make).await.map_err(|_| Error::Panicked)??
     };
-    let launch = Launch {
-        namespace: &key.0,
-        id: &key.1,
-        bundle: &bundle,
-        group: &parts.group,
-        options: parts.options.as_ref(),
-        socket: None,
-    };
+    let launch = parts.launch(key, &bundle);
     let started = match endpoint {
         Some(address) => Launcher::reach(address).await?,
         None => inner.launcher.start_foreign(&parts.program, &launch).await?,
