@@ -1,0 +1,4 @@
+//! Gantry's command line.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Dockerfiles: parsed, and built by the engine.
+#![forbid(unsafe_code)]

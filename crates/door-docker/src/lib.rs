@@ -1,0 +1,2 @@
+//! Docker's Engine API over the engine.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Bridges, veth pairs, addresses and published ports of containers.
+#![forbid(unsafe_code)]

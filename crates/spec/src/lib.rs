@@ -1,0 +1,2 @@
+//! From an image's configuration and a container's options to the OCI runtime's configuration; pure.
+#![forbid(unsafe_code)]

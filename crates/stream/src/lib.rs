@@ -1,0 +1,2 @@
+//! Framings of hijacked streams; bytes only.
+#![forbid(unsafe_code)]
