@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
+
+use crate::docker::{AddressPool, DoorAddress};
 use crate::section::{Section, section};
-use crate::value::{Endpoint, Size, words};
+use crate::value::{Endpoint, Interface, Size, words};
 
 /// The configuration of `gantryd`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -41,6 +44,8 @@ pub struct Config {
     pub gc: Gc,
     /// `[tasks]`.
     pub tasks: Tasks,
+    /// `[docker]`.
+    pub docker: Docker,
     /// `[limits.registry]`.
     pub registry_limits: RegistryLimits,
     /// `[limits.content]`.
@@ -374,6 +379,50 @@ section! {
 }
 
 section! {
+    /// Docker's API. What is not given here is as `daemon.json` has it.
+    Docker {
+        /// Where it is served, in one text or a list; where `hosts` of `daemon.json` has it, too.
+        address: Vec<DoorAddress> = vec![DoorAddress::Unix("/run/gantry/docker.sock".into())],
+        /// The user that its sockets belong to.
+        uid: u32 = 0,
+        /// The group that its sockets belong to, by number; it may connect, and is as good as root then.
+        gid: Option<u32> = None,
+        /// The same by name, which goes before the number.
+        group: Option<String> = None,
+        /// Whether TCP is served by TLS.
+        tls: bool = false,
+        /// Whether clients need a certificate, too.
+        tlsverify: bool = false,
+        /// Whose certificates clients may have.
+        tlscacert: Option<PathBuf> = None,
+        /// Our own certificate.
+        tlscert: Option<PathBuf> = None,
+        /// Its key.
+        tlskey: Option<PathBuf> = None,
+        /// dockerd's configuration, read as it is; it need not be there.
+        daemon_json: PathBuf = "/etc/docker/daemon.json".into(),
+        /// Whether containers of other doors are listed: `list` or `hide`.
+        foreign: Foreign = Foreign::List,
+        /// The bridge of the default network, or `none`; `gantry0` if no file names one.
+        bridge: Option<Interface> = None,
+        /// The address and subnet of that bridge; the first free pool's if no file has one.
+        bip: Option<Ipv4Net> = None,
+        /// Where networks get their subnets from; Docker's ranges, 172.17.0.0/16 and on, if no file has any.
+        default_address_pools: Vec<AddressPool> = Vec::new(),
+    }
+}
+
+words! {
+    /// Whether containers of other doors are listed.
+    Foreign: "\"list\" or \"hide\"" {
+        /// They are, and cannot be changed.
+        List = "list",
+        /// They are not.
+        Hide = "hide",
+    }
+}
+
+section! {
     /// A runtime, by the name by which clients ask for it.
     Runtime {
         /// The binary of its shim; if it is not given, the one that its name stands for.
@@ -438,6 +487,7 @@ impl Config {
             (&["snapshots"], &self.snapshots),
             (&["gc"], &self.gc),
             (&["tasks"], &self.tasks),
+            (&["docker"], &self.docker),
             (&["limits", "registry"], &self.registry_limits),
             (&["limits", "content"], &self.content_limits),
             (&["limits", "layers"], &self.layer_limits),
@@ -463,6 +513,7 @@ impl Config {
             ["snapshots"] => &mut self.snapshots,
             ["gc"] => &mut self.gc,
             ["tasks"] => &mut self.tasks,
+            ["docker"] => &mut self.docker,
             ["limits", "registry"] => &mut self.registry_limits,
             ["limits", "content"] => &mut self.content_limits,
             ["limits", "layers"] => &mut self.layer_limits,

@@ -78,6 +78,14 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// Keys of `daemon.json` that dockerd does not know.
+    #[error("unable to configure the Docker door with file {}: the following directives don't match any configuration option: {keys}", path.display())]
+    Directives {
+        /// The file.
+        path: PathBuf,
+        /// The keys, in order.
+        keys: String,
+    },
     /// A credential helper that does not do its work.
     #[error("credential helper {helper} for {server}: {problem}")]
     Helper {
@@ -100,9 +108,11 @@ impl Error {
             }
             Self::Read { .. } => ErrorKind::Internal,
             Self::TooLarge { .. } | Self::Imports { .. } => ErrorKind::ResourceExhausted,
-            Self::Syntax { .. } | Self::Value { .. } | Self::Unknown { .. } | Self::Version { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::Syntax { .. }
+            | Self::Value { .. }
+            | Self::Unknown { .. }
+            | Self::Version { .. }
+            | Self::Directives { .. } => ErrorKind::InvalidArgument,
             Self::Helper { .. } => ErrorKind::Unavailable,
         }
     }

@@ -1,4 +1,5 @@
-//! Reading of configuration: Gantry's own TOML and containerd's, `hosts.toml` trees, Docker's `config.json`.
+//! Reading of configuration: Gantry's own TOML and containerd's, `hosts.toml` trees, Docker's `config.json` and
+//! `daemon.json`.
 //!
 //! `gantryd` calls it at the start and on SIGHUP, and for each pull and push. It gives values and says where a file is
 //! wrong: path, line, what is allowed there.
@@ -25,10 +26,10 @@ mod tests;
 mod value;
 
 pub use config::{
-    Config, Content, ContentLimits, Debug, Durability, EventLimits, Gc, Grpc, Images, LayerLimits, Level,
-    LogFormat, Metrics, ProxyKind, ProxyPlugin, Pull, Registry, RegistryLimits, RegistryRetry,
-    RegistryTimeouts, Runtime, SharingPolicy, Snapshots, Store, Tasks, Tracing, Ttrpc,
+    Config, Content, ContentLimits, Debug, Docker, Durability, EventLimits, Foreign, Gc, Grpc, Images,
+    LayerLimits, Level, LogFormat, Metrics, ProxyKind, ProxyPlugin, Pull, Registry, RegistryLimits,
+    RegistryRetry, RegistryTimeouts, Runtime, SharingPolicy, Snapshots, Store, Tasks, Tracing, Ttrpc,
 };
 pub use error::Error;
 pub use load::{Ignored, Loaded};
-pub use value::{Endpoint, Size};
+pub use value::{Endpoint, Interface, Size};

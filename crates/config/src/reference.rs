@@ -18,6 +18,9 @@ for anything within a name.
 
 A file with `version = 2`, 3 or 4 is taken for containerd's: keys that have a counterpart (below) count, the log names all others.
 
+`/etc/docker/daemon.json` is read as it is where Docker's API is served (`[docker]`): a key that dockerd does not know is an error, the log
+names those that have no counterpart, and `authorization-plugins` is refused, since no plugin is asked. What `[docker]` gives goes before it.
+
 Sizes are bytes, as a number or as a text such as \"4MiB\". Durations are texts such as \"1m30s\".
 
 This page is made from the source; a test of `gantry-config` compares it, and writes it with `GANTRY_UPDATE_DOCS=1`.

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::Ipv4Net;
 use toml::de::DeValue;
 
 use crate::Error;
+use crate::docker::{AddressPool, DoorAddress, is_interface};
 use crate::document::{Node, quoted};
 use crate::duration;
 use crate::hosts::HostUrl;
@@ -277,6 +279,69 @@ impl Value for Vec<PathBuf> {
         let paths: Vec<_> = self.iter().map(|path| quoted(&path.to_string_lossy())).collect();
         Some(format!("[{}]", paths.join(", ")))
     }
+}
+
+/// The name of a network interface, or `none`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface(String);
+
+impl std::fmt::Display for Interface {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Value for Interface {
+    const ALLOWED: &'static str = "the name of an interface, of at most 15 bytes, or \"none\"";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        let name = node.value.as_str().filter(|name| is_interface(name));
+        name.map(|name| Self(name.to_owned())).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.0))
+    }
+}
+
+impl Value for Ipv4Net {
+    const ALLOWED: &'static str = "an address of IPv4 and a prefix length, such as \"172.17.0.1/16\"";
+
+    fn read(node: &Node<'_>) -> Result<Self, Error> {
+        node.value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| node.wrong(Self::ALLOWED))
+    }
+
+    fn write(&self) -> Option<String> {
+        Some(quoted(&self.to_string()))
+    }
+}
+
+/// A list of what has a text, or one text alone.
+macro_rules! parsed_list {
+    ($($ty:ty: $allowed:expr;)*) => { $(
+        impl Value for Vec<$ty> {
+            const ALLOWED: &'static str = $allowed;
+
+            fn read(node: &Node<'_>) -> Result<Self, Error> {
+                let texts = match node.value.as_str() {
+                    Some(text) => vec![text.to_owned()],
+                    None => Vec::<String>::read(node).map_err(|_| node.wrong(Self::ALLOWED))?,
+                };
+                let parsed = texts.iter().map(|text| <$ty>::parse(text)).collect::<Option<_>>();
+                parsed.ok_or_else(|| node.wrong(Self::ALLOWED))
+            }
+
+            fn write(&self) -> Option<String> {
+                let texts: Vec<_> = self.iter().map(|item| quoted(&item.to_string())).collect();
+                Some(format!("[{}]", texts.join(", ")))
+            }
+        }
+    )* };
+}
+
+parsed_list! {
+    DoorAddress: DoorAddress::ALLOWED;
+    AddressPool: AddressPool::ALLOWED;
 }
 
 /// An enumeration whose words are those of the file.

@@ -1,12 +1,22 @@
-//! Docker's `config.json`: who we are at which registry (docker/cli 29, `cli/config`).
+//! Docker's files: `config.json`, who we are at which registry (docker/cli 29, `cli/config`), and `daemon.json`.
 
+mod address;
+mod daemon;
 mod file;
 mod helper;
+mod pool;
 #[cfg(test)]
 mod tests;
 
+pub use address::DoorAddress;
+pub(crate) use daemon::is_interface;
+pub use daemon::{
+    Bridge, BuilderGc, BuilderPolicy, CgroupDriver, DaemonContainers, DaemonNetwork, DaemonRegistry,
+    DaemonRuntime, DaemonUlimit, DockerDaemon, DoorTls,
+};
 pub use file::{DockerConfig, Source};
 pub use helper::Helper;
+pub use pool::AddressPool;
 
 use std::fmt;
 
