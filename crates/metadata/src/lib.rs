@@ -19,6 +19,7 @@ mod connection;
 pub mod containers;
 pub mod contents;
 mod database;
+pub mod documents;
 mod edges;
 mod error;
 mod events;

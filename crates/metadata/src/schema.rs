@@ -16,6 +16,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, sql: include_str!("schema.sql") },
     Migration { version: 2, sql: include_str!("schema-2.sql") },
+    Migration { version: 3, sql: include_str!("schema-3.sql") },
 ];
 
 /// The version that this code reads and writes.

@@ -18,6 +18,7 @@ mod containers;
 mod content;
 mod context;
 mod diff;
+mod documents;
 mod error;
 mod events;
 #[cfg(debug_assertions)]
@@ -48,6 +49,7 @@ pub use collect::{Schedule, plan};
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;
 pub use diff::DiffRequest;
+pub use documents::Step;
 pub use error::{Error, Result, chain};
 pub use events::Events;
 pub use gantry_metadata::FILE as DATABASE;

@@ -13,7 +13,7 @@ use crate::view::{Change, Config, Ledger, View};
 use crate::{Error, edges, images, invariants, released, row, snapshots};
 
 /// The kinds of records, in the words of a report, and their tables.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("namespaces", "namespace"),
     ("images", "image"),
     ("content records", "content"),
@@ -22,6 +22,7 @@ const KINDS: [(&str, &str); 9] = [
     ("sandboxes", "sandbox"),
     ("leases", "lease"),
     ("tasks", "task"),
+    ("containers and volumes of the engine", "document"),
     ("events", "event"),
 ];
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use gantry_metadata::{
-    Database, Error, Options, Task, TaskState, contents, images, snapshots, sources, tasks,
+    Database, Error, Options, Task, TaskState, contents, documents, images, snapshots, sources, tasks,
 };
 use gantry_types::{ChainId, ErrorKind, Labels};
 use rusqlite::Connection;
@@ -14,6 +14,8 @@ use crate::fixture::{DRIVER, commit, digest, namespace, open, prepare, put_conte
 const DUMP_1: &str = include_str!("../dumps/v1.sql");
 /// One of version 2.
 const DUMP_2: &str = include_str!("../dumps/v2.sql");
+/// One of version 3.
+const DUMP_3: &str = include_str!("../dumps/v3.sql");
 
 #[test]
 fn newer_version_is_refused_by_name() {
@@ -71,6 +73,16 @@ fn opened(dump: &str) -> (Database, tempfile::TempDir) {
 }
 
 #[test]
+fn database_of_version_3_is_read() {
+    let (database, _directory) = opened(DUMP_3);
+    let documents = database.read(|view| documents::list(view, "volume")).unwrap();
+    assert_eq!(documents, [("data".to_owned(), b"{}".to_vec())]);
+    database.write(|change| documents::remove(change, "volume", "data")).unwrap();
+    assert!(database.read(|view| documents::list(view, "volume")).unwrap().is_empty());
+    assert!(database.write(|change| documents::put(change, "volume", "", b"{}")).is_err());
+}
+
+#[test]
 fn database_of_version_2_is_read() {
     let (database, _directory) = opened(DUMP_2);
     let tasks = database.read(tasks::list_all).unwrap();
@@ -96,14 +108,14 @@ fn database_of_version_1_is_read() {
     database.write(|change| tasks::record(change, &namespace("a"), &Task::new("c", "", 1))).unwrap();
     drop(database);
     let found = Connection::open(directory.path().join("meta.db")).unwrap();
-    assert_eq!(found.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 2);
+    assert_eq!(found.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(), 3);
 }
 
 #[test]
 fn schema_is_that_of_the_last_dump() {
     let directory = tempfile::tempdir().unwrap();
     let old = Connection::open_in_memory().unwrap();
-    old.execute_batch(DUMP_2).unwrap();
+    old.execute_batch(DUMP_3).unwrap();
     drop(open(directory.path()));
     let new = Connection::open(directory.path().join("meta.db")).unwrap();
     let schema = |connection: &Connection| -> Vec<String> {
