@@ -1,7 +1,8 @@
 //! Images.
 
-use crate::container::{ContainerConfig, GraphDriver};
-use crate::wire::{List, Map, wire};
+use crate::container::{ContainerConfig, GraphDriver, HealthConfig};
+use crate::version::ApiVersion;
+use crate::wire::{List, Map, Nothing, Words, wire};
 
 wire! {
     /// OCI's descriptor of bytes by their digest.
@@ -114,7 +115,7 @@ wire! {
         omit "ContainerConfig" container_config: Option<ContainerConfig>,
         omit "DockerVersion" docker_version: Option<String>,
         omit "Author" author: Option<String>,
-        put "Config" config: Option<ContainerConfig>,
+        put "Config" config: Option<ImageConfig>,
         put "Architecture" architecture: String,
         omit "Variant" variant: String,
         put "Os" os: String,
@@ -131,6 +132,72 @@ wire! {
         omit "Manifests" manifests: List<ManifestSummary>,
         /// Since 1.50: who made it, where provenance is known.
         omit "Identity" identity: Option<serde_json::Value>,
+    }
+}
+
+wire! {
+    /// What an image says of containers made from it. What only containers have is there before 1.50, empty.
+    pub struct ImageConfig {
+        omit "Hostname" hostname: Option<String>,
+        omit "Domainname" domainname: Option<String>,
+        put "User" user: String,
+        omit "AttachStdin" attach_stdin: Option<bool>,
+        omit "AttachStdout" attach_stdout: Option<bool>,
+        omit "AttachStderr" attach_stderr: Option<bool>,
+        omit "ExposedPorts" exposed_ports: Map<Nothing>,
+        omit "Tty" tty: Option<bool>,
+        omit "OpenStdin" open_stdin: Option<bool>,
+        omit "StdinOnce" stdin_once: Option<bool>,
+        put "Env" env: List<String>,
+        put "Cmd" cmd: Words,
+        omit "Healthcheck" healthcheck: Option<HealthConfig>,
+        omit "ArgsEscaped" args_escaped: bool,
+        omit "Image" image: Option<String>,
+        put "Volumes" volumes: Map<Nothing>,
+        put "WorkingDir" working_dir: String,
+        put "Entrypoint" entrypoint: Words,
+        put "OnBuild" on_build: List<String>,
+        put "Labels" labels: Map<String>,
+        omit "StopSignal" stop_signal: String,
+        omit "StopTimeout" stop_timeout: Option<i64>,
+        omit "Shell" shell: Words,
+    }
+}
+
+impl ImageConfig {
+    /// The first version without what only containers have.
+    pub const WITHOUT_DEPRECATED: ApiVersion = ApiVersion::new(1, 50);
+
+    /// An image's configuration as clients of `version` know it.
+    #[must_use]
+    pub fn for_version(config: ContainerConfig, version: ApiVersion) -> Self {
+        let is_old = version < Self::WITHOUT_DEPRECATED;
+        let flag = |value: bool| is_old.then_some(value);
+        Self {
+            hostname: is_old.then_some(config.hostname),
+            domainname: is_old.then_some(config.domainname),
+            user: config.user,
+            attach_stdin: flag(config.attach_stdin),
+            attach_stdout: flag(config.attach_stdout),
+            attach_stderr: flag(config.attach_stderr),
+            exposed_ports: config.exposed_ports,
+            tty: flag(config.tty),
+            open_stdin: flag(config.open_stdin),
+            stdin_once: flag(config.stdin_once),
+            env: config.env,
+            cmd: config.cmd,
+            healthcheck: config.healthcheck,
+            args_escaped: config.args_escaped,
+            image: is_old.then_some(config.image),
+            volumes: config.volumes,
+            working_dir: config.working_dir,
+            entrypoint: config.entrypoint,
+            on_build: config.on_build,
+            labels: config.labels,
+            stop_signal: config.stop_signal,
+            stop_timeout: config.stop_timeout,
+            shell: config.shell,
+        }
     }
 }
 

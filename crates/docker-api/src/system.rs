@@ -180,7 +180,7 @@ wire! {
     pub struct Commit {
         put "ID" id: String,
         /// Before 1.50.
-        omit "Expected" expected: String,
+        omit "Expected" expected: Option<String>,
     }
 }
 

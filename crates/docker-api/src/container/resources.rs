@@ -27,9 +27,9 @@ wire! {
         put "DeviceCgroupRules" device_cgroup_rules: List<String>,
         put "DeviceRequests" device_requests: List<DeviceRequest>,
         /// Before 1.42.
-        omit "KernelMemory" kernel_memory: i64,
+        omit "KernelMemory" kernel_memory: Option<i64>,
         /// Before 1.42.
-        omit "KernelMemoryTCP" kernel_memory_tcp: i64,
+        omit "KernelMemoryTCP" kernel_memory_tcp: Option<i64>,
         put "MemoryReservation" memory_reservation: i64,
         /// With memory; -1 is no limit.
         put "MemorySwap" memory_swap: i64,
