@@ -1,4 +1,4 @@
-//! Container logs on disk: Docker's json-file and the format of Kubernetes' CRI, written and read.
+//! Container logs on disk: Docker's json-file and local and the format of Kubernetes' CRI, written and read.
 //!
 //! The shim's log writers and, for reading, the engine call it. It never reads a container's pipe, never waits but in
 //! write(2) and the other calls on the log's own files, never starts a thread, and keeps no more than
@@ -22,6 +22,8 @@ mod file;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod json;
+mod local;
+mod query;
 mod read;
 mod records;
 mod rotate;
@@ -32,6 +34,7 @@ mod writer;
 pub use compress::Process;
 pub use driver::{Cri, DEFAULT_MAX_LINE_BYTES, Driver, DriverError, JsonFile, MAX_ATTRS_BYTES, Mode};
 pub use error::Error;
+pub use query::{Frames, Framing, LogCursor, Progress, Query, Record, Step, Wait};
 pub use read::{Entry, Format, LogReader, MAX_READ_LINE_BYTES};
 pub use records::MAX_BACKLOG_BYTES;
 pub use split::{Ending, MAX_PIECE_BYTES};

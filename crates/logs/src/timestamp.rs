@@ -1,6 +1,7 @@
 //! Times as Go's `time.RFC3339Nano` writes them.
 
 use std::fmt;
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,8 +40,62 @@ impl Timestamp {
         (self.seconds, self.nanoseconds)
     }
 
+    /// How much later it is than `other`; nothing if it is not.
+    pub fn since(self, other: Self) -> Duration {
+        let nanoseconds =
+            |time: Self| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanoseconds);
+        let difference = nanoseconds(self) - nanoseconds(other);
+        Duration::from_nanos(u64::try_from(difference.max(0)).unwrap_or(u64::MAX))
+    }
+
     /// Parses RFC 3339 with any number of decimals, of which nine count.
+    #[inline]
     pub fn parse(text: &[u8]) -> Option<Self> {
+        Self::parse_utc(text).or_else(|| Self::parse_any(text))
+    }
+
+    /// Parses what Go writes in UTC, of which there is one in every record.
+    #[inline]
+    fn parse_utc(text: &[u8]) -> Option<Self> {
+        let (head, rest) = text.split_first_chunk::<19>()?;
+        let fixed = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if fixed.iter().any(|&(place, byte)| head[place] != byte) {
+            return None;
+        }
+        let mut wrong = 0;
+        let mut two = |at: usize| {
+            let (tens, ones) = (head[at].wrapping_sub(b'0'), head[at + 1].wrapping_sub(b'0'));
+            wrong |= u8::from(tens > 9) | u8::from(ones > 9);
+            i64::from(tens) * 10 + i64::from(ones)
+        };
+        let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+        let (hour, minute, second) = (two(11), two(14), two(17));
+        let mut nanoseconds = 0u32;
+        match rest {
+            [b'Z'] => {}
+            [b'.', decimals @ .., b'Z'] if (1..=9).contains(&decimals.len()) => {
+                for digit in decimals {
+                    let digit = digit.wrapping_sub(b'0');
+                    wrong |= u8::from(digit > 9);
+                    nanoseconds = nanoseconds.wrapping_mul(10).wrapping_add(digit.into());
+                }
+                nanoseconds = nanoseconds.wrapping_mul(10u32.pow(9 - decimals.len() as u32));
+            }
+            _ => return None,
+        }
+        let fits = (1..=12).contains(&month)
+            && (1..=31).contains(&day)
+            && hour <= 23
+            && minute <= 59
+            && second <= 60;
+        if wrong != 0 || !fits {
+            return None;
+        }
+        let seconds = days(year, month, day) * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+        Some(Self::new(seconds, nanoseconds))
+    }
+
+    fn parse_any(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok().filter(|text| text.is_ascii())?;
         let number = |from: usize, to: usize| -> Option<i64> {
             let digits = text.get(from..to)?;

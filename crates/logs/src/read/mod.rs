@@ -1,19 +1,24 @@
 //! Logs, read: whoever wrote them, and whatever became of them since.
 //!
 //! A line that is no record is counted and passed over, as is one longer than [`MAX_READ_LINE_BYTES`], and a last one that
-//! is still being written. Nothing here follows a log that grows.
+//! is still being written. [`LogReader`] gives records that own what they have, from the oldest to the newest; a
+//! [`crate::LogCursor`] is for large logs, a part of one, and one that grows.
 
-mod files;
-mod lines;
-mod record;
+mod cri;
+pub(crate) mod files;
+mod json;
+pub(crate) mod local;
+pub(crate) mod scan;
+pub(crate) mod source;
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::Path;
 
 use crate::{Ending, Error, Stream, Timestamp};
-use files::Chain;
-use lines::{Line, next_line};
+use scan::{Raw, Scan, Scanner};
+use source::Source;
 
 /// The longest line that is looked at: a record of the longest piece, each byte of which is escaped.
 pub const MAX_READ_LINE_BYTES: usize = 8 << 20;
@@ -25,6 +30,8 @@ pub enum Format {
     JsonFile,
     /// The kubelet's.
     Cri,
+    /// Docker's local.
+    Local,
 }
 
 /// A record.
@@ -44,10 +51,8 @@ pub struct Entry {
 
 /// Reads records from the oldest to the newest.
 pub struct LogReader {
-    format: Format,
-    chain: Chain,
-    line: Vec<u8>,
-    damaged: u64,
+    scanner: Scanner,
+    chain: VecDeque<Source>,
 }
 
 impl LogReader {
@@ -58,21 +63,18 @@ impl LogReader {
     /// # Errors
     /// `NotFound` when there is no log; `PermissionDenied`.
     pub fn open(path: &Path, format: Format) -> Result<Self, Error> {
-        Ok(Self::from_chain(files::open(path, format)?, format))
+        let chain = files::open(path, format)?.into_iter().map(Source::new).collect();
+        Ok(Self { scanner: Scanner::new(format), chain })
     }
 
     /// Reads one source alone, for example one file.
-    pub fn new(source: impl Read + 'static, format: Format) -> Self {
-        Self::from_chain(vec![Box::new(BufReader::new(source)) as Box<dyn BufRead>].into(), format)
-    }
-
-    fn from_chain(chain: Chain, format: Format) -> Self {
-        Self { format, chain, line: Vec::new(), damaged: 0 }
+    pub fn new(source: impl Read + Send + 'static, format: Format) -> Self {
+        Self { scanner: Scanner::new(format), chain: [Source::Other(Box::new(source))].into() }
     }
 
     /// How many lines were passed over.
     pub fn damaged_lines(&self) -> u64 {
-        self.damaged
+        self.scanner.damaged()
     }
 
     /// The next record; `None` at the end.
@@ -81,32 +83,26 @@ impl LogReader {
     /// What read(2) gives. A compressed file that cannot be decompressed counts as one damaged line from there on.
     pub fn next_entry(&mut self) -> io::Result<Option<Entry>> {
         while let Some(source) = self.chain.front_mut() {
-            match next_line(source, &mut self.line, MAX_READ_LINE_BYTES) {
-                Ok(Line::Whole) => match record::parse(self.format, &self.line) {
-                    Some(entry) => return Ok(Some(entry)),
-                    None => self.damaged += 1,
-                },
-                Ok(Line::TooLong) => self.damaged += 1,
-                Ok(Line::Torn) => {
-                    self.damaged += 1;
-                    self.chain.pop_front();
-                }
-                Ok(Line::End) => {
-                    self.chain.pop_front();
-                }
-                Err(error) if is_damage(&error) => {
-                    self.damaged += 1;
-                    self.chain.pop_front();
-                }
+            match self.scanner.next(source) {
+                Ok(Scan::Record(raw)) => return Ok(Some(self.entry(&raw))),
+                Ok(Scan::Dry) => self.scanner.end_source(),
+                Err(error) if is_damage(&error) => self.scanner.damage(),
                 Err(error) => return Err(error),
             }
+            self.chain.pop_front();
         }
         Ok(None)
+    }
+
+    fn entry(&mut self, raw: &Raw) -> Entry {
+        let attrs = self.scanner.attrs(raw).map(|attrs| String::from_utf8_lossy(attrs).into_owned());
+        let content = self.scanner.content(raw).to_vec();
+        Entry { time: raw.time, stream: raw.stream, content, ending: raw.ending, attrs }
     }
 }
 
 /// What a decompressor says of its input, and the kernel of no file.
-fn is_damage(error: &io::Error) -> bool {
+pub(crate) fn is_damage(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
     error.raw_os_error().is_none() && matches!(error.kind(), InvalidData | InvalidInput | UnexpectedEof)
 }
@@ -115,7 +111,7 @@ impl fmt::Debug for LogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let files = self.chain.len();
         f.debug_struct("LogReader")
-            .field("format", &self.format)
+            .field("scanner", &self.scanner)
             .field("files", &files)
             .finish_non_exhaustive()
     }
