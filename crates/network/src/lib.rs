@@ -8,10 +8,18 @@
 //! `docs/design/0008-network.md` says who owns what, in which order, and what is left when a daemon dies.
 #![forbid(unsafe_code)]
 
+mod address;
+mod conntrack;
 mod endpoint;
 mod error;
+mod filter;
+mod link;
+mod netns;
 mod network;
 mod options;
+mod pools;
+mod ports;
+mod setting;
 
 pub use endpoint::{Attach, Endpoint, MacAddress, PortRequest, Protocol, PublishedPort};
 pub use error::Error;

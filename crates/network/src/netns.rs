@@ -1,0 +1,162 @@
+//! Network namespaces: made on threads of their own, held by a descriptor, then by a file (network_namespaces(7)).
+//!
+//! A namespace has its loopback device up. Devices that come into it have IPv6 off and take no router advertisements,
+//! because the bridge has no IPv6 and a neighbour must not be able to offer it (CVE-2020-10749); the loopback device keeps
+//! `::1`. `net.ipv6.conf.all.disable_ipv6=0` among a container's sysctls turns it on.
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use gantry_sys::{Errno, net, ns};
+use rustix::fs::{CWD, Mode, OFlags, RawMode, openat};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+
+use crate::error::Error;
+
+/// The flag of network namespaces: `CLONE_NEWNET` of namespaces(7).
+const NEWNET: u64 = 0x4000_0000;
+/// The thread needs a message's buffer and little else.
+const STACK_BYTES: usize = 256 << 10;
+const DIRECTORY_MODE: RawMode = 0o711;
+const FILE_MODE: RawMode = 0o444;
+/// The longest name: NAME_MAX of limits.h.
+const MAX_NAME: usize = 255;
+/// How often a file may have been mounted on; more than one is another's doing.
+const MAX_MOUNTS: usize = 16;
+
+/// Settings of what comes into a namespace, as long as nobody says otherwise.
+const DEFAULTS: [(&str, &str); 2] = [
+    ("/proc/sys/net/ipv6/conf/default/accept_ra", "0"),
+    ("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1"),
+];
+
+/// Runs `work` on a thread of its own, whose namespaces may change.
+pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().name("gantry-netns".to_owned()).stack_size(STACK_BYTES);
+        let handle = builder.spawn_scoped(scope, work).map_err(Error::Thread)?;
+        Ok(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// Runs `work` in a network namespace.
+pub(crate) fn within<T: Send>(
+    netns: BorrowedFd<'_>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<Result<T, Errno>, Error> {
+    apart(|| ns::setns(netns, NEWNET).map(|()| work()))
+}
+
+/// Opens the file of a network namespace.
+///
+/// # Errors
+/// `EINVAL` for the file of anything else.
+pub(crate) fn open(path: &Path) -> Result<OwnedFd, Errno> {
+    let file = openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK,
+        Mode::empty(),
+    )?;
+    match ns::kind(file.as_fd()) {
+        Ok(NEWNET) => Ok(file),
+        Ok(_) | Err(Errno::NOTTY) => Err(Errno::INVAL),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Makes a network namespace that only a descriptor holds.
+pub(crate) fn make() -> Result<OwnedFd, Error> {
+    const STEP: &str = "making the";
+    let path = Path::new("/proc/thread-self/ns/net");
+    apart(|| {
+        ns::unshare(NEWNET).map_err(Error::netns(STEP, path))?;
+        net::loopback_up().map_err(Error::netns("bringing up the loopback device of the", path))?;
+        for (setting, value) in DEFAULTS {
+            match fs::write(setting, value) {
+                Ok(()) => {}
+                // A kernel without IPv6.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::Setting { step: "writing", path: setting.into(), source }),
+            }
+        }
+        open(path).map_err(Error::netns(STEP, path))
+    })?
+}
+
+/// The directory of files that hold network namespaces.
+#[derive(Debug)]
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it if it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+        use std::os::unix::fs::DirBuilderExt;
+        let made = fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path);
+        made.map_err(|source| Error::Setting {
+            step: "making the directory",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Directory(path.to_owned()))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn file(&self, name: &str) -> Result<PathBuf, Error> {
+        let plain = !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('.');
+        if plain && !name.bytes().any(|byte| byte == b'/' || byte == 0) {
+            return Ok(self.0.join(name));
+        }
+        Err(Error::invalid("name of a network namespace", name.to_owned(), "it cannot be a file's here"))
+    }
+
+    /// Lets a file hold a network namespace. One that holds nothing, because somebody was killed, is used again.
+    pub(crate) fn hold(&self, name: &str, netns: BorrowedFd<'_>) -> Result<PathBuf, Error> {
+        let path = self.file(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        match openat(CWD, &path, flags, Mode::from_raw_mode(FILE_MODE)) {
+            Ok(_) => {}
+            Err(Errno::EXIST) if matches!(open(&path), Err(Errno::INVAL)) => {}
+            Err(Errno::EXIST) => return Err(Error::NetnsExists { name: name.to_owned() }),
+            Err(errno) => return Err(Error::netns("making the file of the", &path)(errno)),
+        }
+        let bound = mount_bind(format!("/proc/self/fd/{}", netns.as_raw_fd()), &path);
+        bound.map_err(|errno| {
+            let _ = fs::remove_file(&path);
+            Error::netns("binding the", &path)(errno)
+        })?;
+        Ok(path)
+    }
+
+    /// Lets go of a network namespace; one that is not held is let go of.
+    pub(crate) fn release(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.file(name)?;
+        for _ in 0..MAX_MOUNTS {
+            match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+                Ok(()) => {}
+                Err(Errno::INVAL | Errno::NOENT) => break,
+                Err(errno) => return Err(Error::netns("unmounting the", &path)(errno)),
+            }
+        }
+        match rustix::fs::unlink(&path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(path),
+            Err(errno) => Err(Error::netns("removing the file of the", &path)(errno)),
+        }
+    }
+
+    /// The names of all files.
+    pub(crate) fn names(&self) -> Result<Vec<String>, Error> {
+        let failed = |source| Error::Setting { step: "reading the directory", path: self.0.clone(), source };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            names.extend(name.into_string().ok().filter(|name| !name.starts_with('.')));
+        }
+        Ok(names)
+    }
+}

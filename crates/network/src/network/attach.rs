@@ -1,0 +1,207 @@
+//! A container comes and goes.
+//!
+//! ```text
+//! attach   id, address, ports (sockets) ── the pair ── inside: up, address, route ── rules of ports
+//! detach   ports ── in the background: rules ── connections ── the pair ── address
+//! ```
+//!
+//! The rules of ports come last: nobody is sent to a container that has no network yet.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use gantry_sys::netlink::Netlink;
+use ipnet::Ipv4Net;
+use rustix::io::Errno;
+
+use super::setup::{Ready, random_name};
+use super::{Shared, lock};
+use crate::endpoint::{Attach, Endpoint, MacAddress};
+use crate::error::Error;
+use crate::link::{self, Hairpin, Isolated, Pair};
+use crate::options::{Firewall, Neighbours, check_device_name};
+use crate::{conntrack, netns};
+
+/// The longest id: twice docker's, in bytes.
+const MAX_ID: usize = 128;
+/// As many ports as one protocol has.
+const MAX_PORTS: usize = 65_535;
+/// Between two tries for a port.
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Shared {
+    pub(super) fn attach(&self, request: &Attach) -> Result<Endpoint, Error> {
+        self.check(request)?;
+        let netns = netns::open(&request.netns).map_err(Error::netns("opening the", &request.netns))?;
+        let ready = self.ready()?;
+        let endpoint = self.reserve_patiently(request, &ready)?;
+        match self.connect(&endpoint, &netns, &ready) {
+            Ok(()) => {
+                let mut state = lock(&self.state);
+                state.arriving.remove(&endpoint.id);
+                state.endpoints.insert(endpoint.id.clone(), endpoint.clone());
+                Ok(endpoint)
+            }
+            Err(error) => {
+                self.unreserve(&endpoint);
+                Err(error)
+            }
+        }
+    }
+
+    fn check(&self, request: &Attach) -> Result<(), Error> {
+        if request.id.is_empty() || request.id.len() > MAX_ID {
+            return Err(Error::invalid(
+                "id of an endpoint",
+                request.id.clone(),
+                "it has not between 1 and 128 bytes",
+            ));
+        }
+        check_device_name("device", &request.interface)?;
+        if let Some(mac) = request.mac
+            && !mac.is_usable()
+        {
+            return Err(Error::invalid("MAC address", mac.to_string(), "it cannot be a device's"));
+        }
+        if request.ports.len() > MAX_PORTS {
+            let count = request.ports.len().to_string();
+            return Err(Error::invalid("number of ports", count, "they are more than 65535"));
+        }
+        if self.options.firewall == Firewall::Off && !request.ports.is_empty() {
+            let reason = "the packet filter is switched off (iptables=false)";
+            return Err(Error::Unsupported { what: "publishing ports".to_owned(), reason });
+        }
+        let addresses = request.ports.iter().filter_map(|port| port.host_ip);
+        match addresses.chain([self.options.default_bind_address]).find(|address| address.is_ipv6()) {
+            Some(address) if !request.ports.is_empty() => Err(Error::Unsupported {
+                what: format!("publishing ports at {address}"),
+                reason: "the bridge has no IPv6",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes what is ours to give; what is on its way back is waited for.
+    fn reserve_patiently(&self, request: &Attach, ready: &Ready) -> Result<Endpoint, Error> {
+        let mut waited = false;
+        loop {
+            match self.reserve(request, ready) {
+                Err(Error::AddressesExhausted { .. } | Error::AddressInUse { .. }) if !waited => {
+                    self.worker.settle();
+                    waited = true;
+                }
+                // It ends by itself, because echoes grow old.
+                Err(error) if lock(&self.state).ports.may_be_echo(&error) => thread::sleep(PAUSE),
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes what is ours to give, all or nothing.
+    fn reserve(&self, request: &Attach, ready: &Ready) -> Result<Endpoint, Error> {
+        let host_interface = random_name()?;
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        if state.endpoints.contains_key(&request.id) || state.arriving.contains(&request.id) {
+            let (step, target) = ("adding an endpoint to", request.id.clone());
+            return Err(Error::Link { step, target, source: Errno::EXIST });
+        }
+        let addresses = state.addresses.as_mut().expect("a bridge that is ready has a network");
+        let address = match request.address {
+            Some(address) => addresses.take_this(address).map(|()| address)?,
+            None => addresses.take()?,
+        };
+        let ports = match state.ports.take_all(&request.ports, self.options.default_bind_address) {
+            Ok(ports) => ports,
+            Err(error) => {
+                addresses.release(address);
+                return Err(error);
+            }
+        };
+        state.arriving.insert(request.id.clone());
+        Ok(Endpoint {
+            id: request.id.clone(),
+            netns: request.netns.clone(),
+            interface: request.interface.clone(),
+            host_interface,
+            address,
+            prefix_len: ready.bridge.subnet.prefix_len(),
+            gateway: ready.bridge.gateway,
+            mac: request.mac.unwrap_or_else(|| MacAddress::of(address)),
+            ports,
+        })
+    }
+
+    fn unreserve(&self, endpoint: &Endpoint) {
+        let mut state = lock(&self.state);
+        state.arriving.remove(&endpoint.id);
+        state.ports.release(&endpoint.ports);
+        if let Some(addresses) = &mut state.addresses {
+            addresses.release(endpoint.address);
+        }
+    }
+
+    fn connect(&self, endpoint: &Endpoint, netns: &OwnedFd, ready: &Ready) -> Result<(), Error> {
+        let host = endpoint.host_interface.as_str();
+        let socket = Netlink::open().map_err(Error::link("making the device", host))?;
+        let pair = Pair {
+            host,
+            bridge: ready.index,
+            netns,
+            inside: &endpoint.interface,
+            mac: endpoint.mac,
+            mtu: ready.bridge.mtu,
+            hairpin: if endpoint.ports.is_empty() { Hairpin::No } else { Hairpin::Yes },
+            isolated: match self.options.neighbours {
+                Neighbours::Reachable => Isolated::No,
+                Neighbours::Isolated => Isolated::Yes,
+            },
+        };
+        let made = link::make_pair(&socket, &pair).map_err(|rejected| rejected.errno);
+        made.map_err(Error::link("making the pair of devices", format!("{host} and {}", endpoint.interface)))
+            .and_then(|()| configure(endpoint, netns))
+            .and_then(|()| self.publish(endpoint))
+            .inspect_err(|_| {
+                if let Err(errno) = link::delete(&socket, &[host.to_owned()]) {
+                    tracing::warn!(device = host, %errno, "the device of a failed attachment stays");
+                }
+            })
+    }
+
+    fn publish(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        if endpoint.ports.is_empty() {
+            return Ok(());
+        }
+        if let Some(filter) = &mut *lock(&self.filter) {
+            filter.publish(endpoint)?;
+        }
+        if let Err(errno) = conntrack::forget_unpublished(endpoint) {
+            tracing::warn!(endpoint = endpoint.id, %errno, "clients of UDP may miss a port that was published");
+        }
+        Ok(())
+    }
+
+    pub(super) fn detach(&self, endpoint: &Endpoint) {
+        let mut state = lock(&self.state);
+        let ours = state.endpoints.get(&endpoint.id) == Some(endpoint);
+        if ours {
+            state.endpoints.remove(&endpoint.id);
+            state.ports.release(&endpoint.ports);
+        }
+        drop(state);
+        self.worker.depart(endpoint.clone(), ours);
+    }
+}
+
+/// Gives the end inside its address and the way out.
+fn configure(endpoint: &Endpoint, netns: &OwnedFd) -> Result<(), Error> {
+    let device = endpoint.interface.as_str();
+    let address = Ipv4Net::new(endpoint.address, endpoint.prefix_len).expect("a network's prefix is one");
+    let configured = netns::within(netns.as_fd(), || {
+        let socket = Netlink::open()?;
+        let index = socket.index_of(device)?;
+        link::configure(&socket, index, address, endpoint.gateway).map_err(|rejected| rejected.errno)
+    })?;
+    configured.and_then(|inside| inside).map_err(Error::link("configuring", device))
+}
