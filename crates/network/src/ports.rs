@@ -35,7 +35,7 @@ pub(crate) struct Ports {
 }
 
 /// A process that was being made when a port was given back may have its socket until it executes its program.
-const ECHO: Duration = Duration::from_millis(200);
+const ECHO: Duration = Duration::from_secs(1);
 /// More than one instant gives back; what is older only loses a second try.
 const ECHOES: usize = 4096;
 
