@@ -95,7 +95,8 @@ fn memory(
         discard(&mut wanted.memory_bytes, |bytes| *bytes > 0, "memory", warnings);
         discard(&mut wanted.memory_swap_bytes, |_| false, "memory and swap", warnings);
     }
-    if !support.swap && wanted.memory_bytes > 0 && wanted.memory_swap_bytes != -1 {
+    if !support.swap {
+        // Unlimited is what it is then: there is no file to say so.
         discard(&mut wanted.memory_swap_bytes, |bytes| *bytes > 0, "swap", warnings);
     }
     let (limit, both) = (wanted.memory_bytes, wanted.memory_swap_bytes);
