@@ -15,8 +15,8 @@ use gantry_sys::netlink::Request;
 
 use crate::endpoint::Endpoint;
 use crate::error::Error;
-pub(crate) use rules::Rules;
 use rules::{Published, Target, mappings};
+pub(crate) use rules::{Rules, TABLE};
 
 /// What the kernel was told.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! Needs root, and the program `ip` for what is not ours.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are test code")]
 
+mod beside;
 mod host;
 mod isolation;
 mod lifecycle;
