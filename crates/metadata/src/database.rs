@@ -16,6 +16,7 @@ use crate::events::Envelope;
 use crate::flusher::{Flush, Flusher};
 use crate::released::Unlinking;
 use crate::subscription::{Hub, Subscription};
+use crate::time::Timestamp;
 use crate::view::{Config, Ledger};
 use crate::writer::{Answer, Message, Writer};
 use crate::{
@@ -355,6 +356,19 @@ impl Database {
     /// OutOfRange if the journal does not reach back to it, or has not come to it.
     pub fn events_since(&self, cursor: u64, limit: usize) -> Result<Vec<Envelope>, Error> {
         self.read(|view| events::since(view, cursor, limit))
+    }
+
+    /// The latest events under the beginning of a topic that are not older than `after`, oldest first.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub fn latest_events(
+        &self,
+        prefix: &str,
+        after: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Envelope>, Error> {
+        self.read(|view| events::latest(view, prefix, after, limit))
     }
 
     /// The cursor of the last event.

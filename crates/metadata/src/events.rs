@@ -224,6 +224,21 @@ pub(crate) fn since(view: &View<'_>, cursor: u64, limit: usize) -> Result<Vec<En
     view.rows(sql, params![cursor, upper], read)
 }
 
+/// The latest events under a topic's beginning that are not older than `after`, at most `limit` of them, oldest first.
+pub(crate) fn latest(
+    view: &View<'_>,
+    prefix: &str,
+    after: Timestamp,
+    limit: usize,
+) -> Result<Vec<Envelope>, Error> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let sql = "SELECT cursor, time, namespace, topic, body, value FROM event
+               WHERE substr(topic, 1, length(?1)) = ?1 AND time >= ?2 ORDER BY cursor DESC LIMIT ?3";
+    let mut found = view.rows(sql, params![prefix, time::to_row(after), limit], read)?;
+    found.reverse();
+    Ok(found)
+}
+
 pub(crate) fn last(view: &View<'_>) -> Result<u64, Error> {
     let last =
         view.row("SELECT seq FROM sqlite_sequence WHERE name = 'event'", [], |row| row::unsigned(row, 0))?;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gantry_metadata::{Database, Envelope, Event, Subscription};
+use gantry_metadata::{Database, Envelope, Event, Subscription, Timestamp};
 use gantry_types::Namespace;
 use tokio::sync::Notify;
 
@@ -91,6 +91,24 @@ impl Store {
             events.catch_up().await?;
         }
         Ok(events)
+    }
+
+    /// The latest events under the beginning of a topic that are not older than `after`, at most `limit` of them, oldest first;
+    /// and the cursor of the journal's last event, which is read before them.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn latest_events(
+        &self,
+        prefix: &'static str,
+        after: Timestamp,
+        limit: usize,
+    ) -> Result<(Vec<Envelope>, u64)> {
+        self.blocking(move |inner| {
+            let last = inner.database.last_event()?;
+            Ok((inner.database.latest_events(prefix, after, limit)?, last))
+        })
+        .await
     }
 
     /// Writes somebody else's event to the journal.

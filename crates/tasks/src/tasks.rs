@@ -413,6 +413,18 @@ impl Tasks {
         }
     }
 
+    /// Where clients attach to the streams of a task of our shim's (docs/design/0004-shim.md, Attach); there is nothing for one of
+    /// another shim.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn attach_socket(&self, key: &Key) -> Result<std::path::PathBuf, Error> {
+        let shim = self.find(key)?;
+        let socket = shim.address.socket().unwrap_or_default();
+        let name = std::path::Path::new(&socket).file_name().unwrap_or_default();
+        Ok(self.inner.launcher.shim_root().join(name).join("attach"))
+    }
+
     /// What the shim of a runtime says of itself: an encoded `containerd.types.RuntimeInfo`.
     ///
     /// # Errors

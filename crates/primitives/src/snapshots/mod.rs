@@ -317,6 +317,30 @@ impl Store {
         .await
     }
 
+    /// The files of an active snapshot or a view, for reading alone: a detached mount, also of one that a container uses. There is
+    /// none of a snapshot without layers.
+    ///
+    /// # Errors
+    /// NotFound; FailedPrecondition for a committed one; Unimplemented for mounts that are neither binds nor overlays.
+    ///
+    /// # Privilege
+    /// `CAP_SYS_ADMIN` where there are several layers.
+    pub async fn snapshot_files(
+        &self,
+        context: Context,
+        snapshotter: String,
+        key: String,
+    ) -> Result<Option<std::os::fd::OwnedFd>> {
+        let mounts = self.snapshot_mounts(context, snapshotter, key.clone()).await?;
+        let [mount] = &mounts[..] else {
+            return Err(Error::Unimplemented(format!("reading {} mounts at once", mounts.len())));
+        };
+        let parts = crate::diff::view::parts(mount)?;
+        tokio::task::spawn_blocking(move || parts.open())
+            .await
+            .map_err(|_| Error::panicked("opening a snapshot"))?
+    }
+
     /// Makes an active snapshot, and gives its mounts.
     ///
     /// # Errors

@@ -28,7 +28,9 @@ use gantry_types::{Descriptor, Mount, Namespace};
 use crate::{Context, Result, Store};
 
 pub use forward::{EventSource, ShimEvent};
-pub use gantry_tasks::{DEFAULT_RUNTIME, Limits as TaskLimits, Options as TaskOptions, Recovered, Runtime};
+pub use gantry_tasks::{
+    DEFAULT_RUNTIME, Key as TaskKey, Limits as TaskLimits, Options as TaskOptions, Recovered, Runtime,
+};
 pub use metrics::Metric;
 pub use restart::RESTART_POLICIES;
 pub use sandboxes::{SandboxCreation, SandboxStarted};
@@ -320,6 +322,14 @@ impl Tasks {
     /// Nothing is lost.
     pub async fn wait(&self, key: &Key, exec: &str) -> Result<WaitResponse> {
         Ok(self.tasks.wait(key, exec).await?)
+    }
+
+    /// Where clients attach to the streams of a task, if its shim is ours.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn attach_socket(&self, key: &Key) -> Result<std::path::PathBuf> {
+        Ok(self.tasks.attach_socket(key)?)
     }
 
     /// What the shim of a runtime says of itself: an encoded `containerd.types.RuntimeInfo`.
