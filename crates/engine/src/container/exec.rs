@@ -1,0 +1,366 @@
+//! More processes in a container.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use gantry_primitives::Opaque;
+use gantry_primitives::tasks::ExecRequest;
+use gantry_proto_shim::events::TaskExit;
+use gantry_types::ErrorKind;
+use gantry_types::oci::{Process, Spec};
+
+use super::streams::{Streams, Wants};
+use super::{Container, user};
+use crate::{Engine, Error, Result, names};
+
+/// The type of a process in containerd's messages.
+const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
+/// The most execs that are remembered of one container.
+const MAX_EXECS: usize = 4096;
+const NOT_FOUND: i32 = 127;
+const NOT_EXECUTABLE: i32 = 126;
+
+/// A process to be run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// Program and arguments.
+    pub cmd: Vec<String>,
+    /// `KEY=VALUE` beside the container's.
+    pub env: Vec<String>,
+    /// As who; empty for the container's.
+    pub user: String,
+    /// Where; empty for the container's.
+    pub working_dir: String,
+    /// Whether its streams are a terminal.
+    pub tty: bool,
+    /// Columns and rows of that; zeros for the kernel's.
+    pub console_size: (u16, u16),
+    /// All capabilities.
+    pub privileged: bool,
+    /// Whether its input is the client's.
+    pub stdin: bool,
+    /// Whether its output is.
+    pub stdout: bool,
+    /// Whether its error output is.
+    pub stderr: bool,
+    /// What ends the client's place: for the door alone.
+    pub detach_keys: String,
+}
+
+/// What an exec does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecState {
+    /// Whether it was started.
+    pub started: bool,
+    /// Whether it runs.
+    pub running: bool,
+    /// Its process on the host; 0 without one.
+    pub pid: u32,
+    /// How it ended.
+    pub exit_code: Option<i32>,
+}
+
+/// An exec.
+pub struct Exec {
+    /// Its name.
+    pub id: String,
+    /// Its container's id.
+    pub container: String,
+    /// What was asked for.
+    pub options: ExecOptions,
+    of: Weak<Container>,
+    state: Mutex<ExecState>,
+    /// Who waits for its end.
+    ended: tokio::sync::watch::Sender<bool>,
+    taken: AtomicBool,
+    /// Whether its client has its place, or never will: before that, its streams have to stay.
+    settled: tokio::sync::watch::Sender<bool>,
+}
+
+impl Exec {
+    /// What it does.
+    pub fn state(&self) -> ExecState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut ExecState)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits for its end, and says how it ended.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub async fn wait(&self) -> Option<i32> {
+        let mut ended = self.ended.subscribe();
+        let _ = ended.wait_for(|ended| *ended).await;
+        self.state().exit_code
+    }
+
+    fn finish(&self, code: i32) {
+        self.change(|state| {
+            state.running = false;
+            state.pid = 0;
+            state.exit_code.get_or_insert(code);
+        });
+        self.ended.send_replace(true);
+    }
+}
+
+impl Engine {
+    fn execs(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Arc<Exec>>> {
+        self.shared.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a process; its start makes it.
+    ///
+    /// # Errors
+    /// Conflict for a container that does not run; Invalid without a program.
+    pub async fn exec_create(&self, container: &Arc<Container>, options: ExecOptions) -> Result<Arc<Exec>> {
+        container.require_running()?;
+        if options.cmd.is_empty() {
+            return Err(Error::Invalid("No exec command specified".to_owned()));
+        }
+        let event = container.event(format!("exec_create: {}", options.cmd.join(" ")));
+        let exec = Arc::new(Exec {
+            id: names::id(),
+            container: container.id.clone(),
+            options,
+            of: Arc::downgrade(container),
+            state: Mutex::default(),
+            ended: tokio::sync::watch::Sender::new(false),
+            taken: AtomicBool::new(false),
+            settled: tokio::sync::watch::Sender::new(false),
+        });
+        {
+            let mut execs = self.execs();
+            if execs.values().filter(|other| other.container == container.id).count() >= MAX_EXECS {
+                // The oldest that has ended is the least missed; which that is does not matter.
+                let ended = execs.values().find(|other| {
+                    other.container == container.id && !other.state().running && other.state().started
+                });
+                match ended.map(|other| other.id.clone()) {
+                    Some(id) => drop(execs.remove(&id)),
+                    None => return Err(Error::Conflict(format!("{MAX_EXECS} execs run in one container"))),
+                }
+            }
+            execs.insert(exec.id.clone(), Arc::clone(&exec));
+        }
+        self.announce_exec(event, &exec).await;
+        Ok(exec)
+    }
+
+    async fn announce_exec(&self, mut event: crate::Event, exec: &Exec) {
+        event.attributes.insert("execID".to_owned(), exec.id.clone());
+        self.announce(&event).await;
+    }
+
+    /// An exec by its id.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub fn exec(&self, id: &str) -> Result<Arc<Exec>> {
+        let found = self.execs().get(id).cloned();
+        found.ok_or_else(|| Error::NotFound { what: "exec instance", name: id.to_owned() })
+    }
+
+    /// The ids of a container's execs that run.
+    pub fn exec_ids(&self, container: &Container) -> Vec<String> {
+        let execs = self.execs();
+        let own = execs.values().filter(|exec| exec.container == container.id && exec.state().running);
+        own.map(|exec| exec.id.clone()).collect()
+    }
+
+    /// Starts an exec, and gives its streams if any of them is the client's.
+    ///
+    /// # Errors
+    /// Conflict for one that was started, or whose container does not run; Start for a program that cannot be.
+    pub async fn exec_start(&self, exec: &Arc<Exec>) -> Result<Option<Streams>> {
+        let container = exec.of.upgrade().ok_or_else(|| Error::no_container(&exec.container))?;
+        container.require_running()?;
+        if exec.taken.swap(true, Ordering::Relaxed) {
+            return Err(Error::Conflict(format!("exec {} was started already", exec.id)));
+        }
+        let (engine, exec) = (self.clone(), Arc::clone(exec));
+        self.owned("starting an exec", async move {
+            let started = engine.run_exec(&container, &exec).await;
+            exec.settled.send_replace(true);
+            if let Err(error) = &started {
+                let code = match error {
+                    Error::Start { exit_code, .. } => *exit_code,
+                    _ => NOT_EXECUTABLE,
+                };
+                exec.finish(code);
+            }
+            started
+        })
+        .await
+    }
+
+    async fn run_exec(&self, container: &Arc<Container>, exec: &Arc<Exec>) -> Result<Option<Streams>> {
+        let options = &exec.options;
+        let process = self.exec_process(container, options).await?;
+        let attached = |is: bool| if is { "attach:".to_owned() } else { String::new() };
+        // One client has all three: what is not asked for is thrown away.
+        let any = options.stdin || options.stdout || options.stderr;
+        let request = ExecRequest {
+            exec: exec.id.clone(),
+            stdin: attached(options.stdin),
+            stdout: attached(options.stdout || (any && options.tty)),
+            stderr: attached(options.stderr && !options.tty),
+            terminal: options.tty,
+            spec: Some(Opaque { type_url: PROCESS_TYPE.to_owned(), value: process }),
+        };
+        let tasks = &self.shared.tasks;
+        tasks.exec(container.key(), request).await?;
+        exec.change(|state| {
+            state.started = true;
+            state.running = true;
+        });
+        let pid = match tasks.start(container.key(), exec.id.clone()).await {
+            Ok(pid) => pid,
+            Err(error) => {
+                let _ = tasks.delete_process(container.key(), exec.id.clone()).await;
+                return Err(refused(error));
+            }
+        };
+        exec.change(|state| {
+            if state.running {
+                state.pid = pid;
+            }
+        });
+        let event = container.event(format!("exec_start: {}", options.cmd.join(" ")));
+        let engine = self.clone();
+        let told = Arc::clone(exec);
+        tokio::spawn(async move { engine.announce_exec(event, &told).await });
+        if !any {
+            return Ok(None);
+        }
+        let wants = Wants { stdin: options.stdin, stdout: true, stderr: options.stderr && !options.tty };
+        self.streams(container, &exec.id, wants).await.map(Some)
+    }
+
+    /// The process of an exec: the container's own, with what was asked for in place of its parts.
+    async fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Vec<u8>> {
+        let (namespace, id) = container.key();
+        let stored = self.shared.store.container_get(namespace, id).await?;
+        let spec = stored.spec.map(|spec| spec.value).unwrap_or_default();
+        let (options, record, host) = (options.clone(), container.record(), self.shared.host.clone());
+        self.blocking("making the process of an exec", move || {
+            let spec: Spec = serde_json::from_slice(&spec).map_err(|error| {
+                Error::Invalid(format!("the configuration of the container cannot be read: {error}"))
+            })?;
+            let mut process = spec.process.unwrap_or_default();
+            replace(&mut process, &options, &record, &host)?;
+            Ok(serde_json::to_vec(&process).expect("a process is JSON"))
+        })
+        .await
+    }
+
+    /// Sets the size of an exec's terminal.
+    ///
+    /// # Errors
+    /// Conflict for one that does not run; what the shim says.
+    pub async fn exec_resize(&self, exec: &Exec, columns: u16, rows: u16) -> Result<()> {
+        let container = exec.of.upgrade().ok_or_else(|| Error::no_container(&exec.container))?;
+        if !exec.state().running {
+            return Err(Error::Conflict(format!("exec {} is not running", exec.id)));
+        }
+        let (columns, rows) = (columns.into(), rows.into());
+        Ok(self.shared.tasks.resize(container.key(), exec.id.clone(), columns, rows).await?)
+    }
+
+    /// Writes the end of an exec down.
+    pub(crate) fn exec_ended(&self, container: &Arc<Container>, exit: &TaskExit) {
+        let Ok(exec) = self.exec(&exit.id) else { return };
+        let code = i32::try_from(exit.exit_status).unwrap_or(i32::MAX);
+        exec.finish(code);
+        let (engine, container) = (self.clone(), Arc::clone(container));
+        tokio::spawn(async move {
+            let _ = exec.settled.subscribe().wait_for(|settled| *settled).await;
+            // What is on its way to the client gets there: the shim keeps its connections until they are empty.
+            let deleted = engine.shared.tasks.delete_process(container.key(), exec.id.clone()).await;
+            if let Err(error) = deleted
+                && error.kind() != ErrorKind::NotFound
+            {
+                tracing::debug!(exec = %exec.id, %error, "an exec that has ended is left");
+            }
+            let mut event = container.event("exec_die");
+            event.attributes.insert("exitCode".to_owned(), code.to_string());
+            engine.announce_exec(event, &exec).await;
+        });
+    }
+
+    /// What ran in a container that has ended has ended with it.
+    pub(crate) fn forget_execs(&self, container: &Container) {
+        const SIGKILLED: i32 = 137;
+        let mut execs = self.execs();
+        execs.retain(|_, exec| {
+            if exec.container == container.id && exec.state().running {
+                exec.finish(SIGKILLED);
+            }
+            // What has ended can be asked about until its container is gone.
+            exec.container != container.id || container.record().state.status != crate::Status::Removing
+        });
+    }
+}
+
+/// Changes the container's process into the exec's. Blocks, for a user by name.
+fn replace(
+    process: &mut Process,
+    options: &ExecOptions,
+    record: &crate::Record,
+    host: &gantry_spec::Host,
+) -> Result<()> {
+    process.args.clone_from(&options.cmd);
+    process.terminal = options.tty;
+    process.console_size = None;
+    let (columns, rows) = options.console_size;
+    if options.tty && columns > 0 && rows > 0 {
+        process.console_size = Some(gantry_types::oci::ConsoleSize { width: columns, height: rows });
+    }
+    let mut base = std::mem::take(&mut process.env);
+    if options.tty && !base.iter().any(|entry| entry.starts_with("TERM=")) {
+        base.push("TERM=xterm".to_owned());
+    }
+    process.env = gantry_spec::overlay_env(base, &options.env);
+    if !options.working_dir.is_empty() {
+        process.cwd.clone_from(&options.working_dir);
+    }
+    if !options.user.is_empty() {
+        let root = root_of(record.state.pid)?;
+        let identity = user::of(&options.user, &[], Some(&root))?;
+        process.user.uid = identity.user.uid;
+        process.user.gid = identity.user.gid;
+        process.user.additional_gids = identity.user.additional_gids;
+        // HOME is the new user's: the runtime finds it.
+        process.env.retain(|entry| !entry.starts_with("HOME=") || options.env.contains(entry));
+    }
+    if options.privileged {
+        let all = host.capabilities.clone();
+        let capabilities = process.capabilities.get_or_insert_default();
+        capabilities.bounding.clone_from(&all);
+        capabilities.effective.clone_from(&all);
+        capabilities.permitted = all;
+    }
+    Ok(())
+}
+
+/// The root of a process, as it sees it.
+fn root_of(pid: u32) -> Result<std::os::fd::OwnedFd> {
+    use rustix::fs::{CWD, Mode, OFlags, openat};
+    let path = format!("/proc/{pid}/root");
+    openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::io("opening", &path)(errno.into()))
+}
+
+/// What the runtime says of a program that it cannot execute.
+fn refused(error: gantry_primitives::Error) -> Error {
+    let message = gantry_primitives::chain(&error);
+    let lower = message.to_lowercase();
+    let kind = error.kind();
+    let missing = ["executable file not found", "no such file or directory"];
+    let exit_code =
+        if missing.iter().any(|words| lower.contains(words)) { NOT_FOUND } else { NOT_EXECUTABLE };
+    Error::Start { message, exit_code, kind }
+}
