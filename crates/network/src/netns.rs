@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::thread;
 
+use gantry_sys::netlink::Netlink;
 use gantry_sys::{Errno, net, ns};
-use rustix::fs::{CWD, Mode, OFlags, RawMode, openat};
+use rustix::fs::{CWD, Mode, OFlags, RawMode, fstat, openat};
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use crate::error::Error;
@@ -67,8 +68,22 @@ pub(crate) fn open(path: &Path) -> Result<OwnedFd, Errno> {
     }
 }
 
-/// Makes a network namespace that only a descriptor holds.
-pub(crate) fn make() -> Result<OwnedFd, Error> {
+/// A network namespace that nobody uses yet.
+#[derive(Debug)]
+pub(crate) struct Fresh {
+    /// The namespace.
+    pub(crate) netns: OwnedFd,
+    /// Speaks to it, and spares a thread to whoever wants to.
+    pub(crate) socket: Netlink,
+}
+
+/// What tells network namespaces from each other as long as they exist.
+pub(crate) fn identity(netns: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(fstat(netns)?.st_ino)
+}
+
+/// Makes a network namespace that only descriptors hold.
+pub(crate) fn make() -> Result<Fresh, Error> {
     const STEP: &str = "making the";
     let path = Path::new("/proc/thread-self/ns/net");
     apart(|| {
@@ -82,7 +97,8 @@ pub(crate) fn make() -> Result<OwnedFd, Error> {
                 Err(source) => return Err(Error::Setting { step: "writing", path: setting.into(), source }),
             }
         }
-        open(path).map_err(Error::netns(STEP, path))
+        let socket = Netlink::open().map_err(Error::netns(STEP, path))?;
+        Ok(Fresh { netns: open(path).map_err(Error::netns(STEP, path))?, socket })
     })?
 }
 
@@ -107,7 +123,8 @@ impl Directory {
         &self.0
     }
 
-    fn file(&self, name: &str) -> Result<PathBuf, Error> {
+    /// Where a file is, or would be.
+    pub(crate) fn path_of(&self, name: &str) -> Result<PathBuf, Error> {
         let plain = !name.is_empty() && name.len() <= MAX_NAME && !name.starts_with('.');
         if plain && !name.bytes().any(|byte| byte == b'/' || byte == 0) {
             return Ok(self.0.join(name));
@@ -117,7 +134,7 @@ impl Directory {
 
     /// Lets a file hold a network namespace. One that holds nothing, because somebody was killed, is used again.
     pub(crate) fn hold(&self, name: &str, netns: BorrowedFd<'_>) -> Result<PathBuf, Error> {
-        let path = self.file(name)?;
+        let path = self.path_of(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         match openat(CWD, &path, flags, Mode::from_raw_mode(FILE_MODE)) {
             Ok(_) => {}
@@ -134,8 +151,8 @@ impl Directory {
     }
 
     /// Lets go of a network namespace; one that is not held is let go of.
-    pub(crate) fn release(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.file(name)?;
+    pub(crate) fn release(&self, name: &str) -> Result<(), Error> {
+        let path = self.path_of(name)?;
         for _ in 0..MAX_MOUNTS {
             match unmount(&path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
                 Ok(()) => {}
@@ -144,7 +161,7 @@ impl Directory {
             }
         }
         match rustix::fs::unlink(&path) {
-            Ok(()) | Err(Errno::NOENT) => Ok(path),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(Error::netns("removing the file of the", &path)(errno)),
         }
     }

@@ -160,13 +160,30 @@ impl Shared {
         };
         let made = link::make_pair(&socket, &pair).map_err(|rejected| rejected.errno);
         made.map_err(Error::link("making the pair of devices", format!("{host} and {}", endpoint.interface)))
-            .and_then(|()| configure(endpoint, netns))
+            .and_then(|()| self.configure(endpoint, netns))
             .and_then(|()| self.publish(endpoint))
             .inspect_err(|_| {
                 if let Err(errno) = link::delete(&socket, &[host.to_owned()]) {
                     tracing::warn!(device = host, %errno, "the device of a failed attachment stays");
                 }
             })
+    }
+
+    /// Gives the end inside its address and the way out.
+    fn configure(&self, endpoint: &Endpoint, netns: &OwnedFd) -> Result<(), Error> {
+        let device = endpoint.interface.as_str();
+        let address = Ipv4Net::new(endpoint.address, endpoint.prefix_len).expect("a network's prefix is one");
+        let inside = |socket: Netlink| {
+            let index = socket.index_of(device)?;
+            link::configure(&socket, index, address, endpoint.gateway).map_err(|rejected| rejected.errno)
+        };
+        let configured = match self.sockets.take(netns.as_fd()) {
+            Some(socket) => inside(socket),
+            None => {
+                netns::within(netns.as_fd(), || Netlink::open().and_then(inside))?.and_then(|inside| inside)
+            }
+        };
+        configured.map_err(Error::link("configuring", device))
     }
 
     fn publish(&self, endpoint: &Endpoint) -> Result<(), Error> {
@@ -192,16 +209,4 @@ impl Shared {
         drop(state);
         self.worker.depart(endpoint.clone(), ours);
     }
-}
-
-/// Gives the end inside its address and the way out.
-fn configure(endpoint: &Endpoint, netns: &OwnedFd) -> Result<(), Error> {
-    let device = endpoint.interface.as_str();
-    let address = Ipv4Net::new(endpoint.address, endpoint.prefix_len).expect("a network's prefix is one");
-    let configured = netns::within(netns.as_fd(), || {
-        let socket = Netlink::open()?;
-        let index = socket.index_of(device)?;
-        link::configure(&socket, index, address, endpoint.gateway).map_err(|rejected| rejected.errno)
-    })?;
-    configured.and_then(|inside| inside).map_err(Error::link("configuring", device))
 }

@@ -6,6 +6,7 @@ mod setup;
 mod state;
 mod worker;
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -13,9 +14,9 @@ use std::thread::{self, JoinHandle};
 use crate::endpoint::{Attach, Endpoint, PublishedPort};
 use crate::error::Error;
 use crate::filter::Filter;
-use crate::netns::Directory;
+use crate::netns::{self, Directory};
 use crate::options::Options;
-use pool::Pool;
+use pool::{Pool, Sockets};
 pub use setup::Bridge;
 use setup::Ready;
 use state::State;
@@ -45,6 +46,7 @@ struct Shared {
     /// Never held over a system call but those that open ports' sockets.
     state: Mutex<State>,
     pool: Pool,
+    sockets: Sockets,
     worker: Worker,
 }
 
@@ -70,6 +72,7 @@ impl Network {
             filter: Mutex::new(None),
             state: Mutex::new(State::new(options.ephemeral_ports.clone())),
             pool: Pool::new(options.pool_size),
+            sockets: Sockets::default(),
             worker: Worker::default(),
             options,
         });
@@ -103,8 +106,10 @@ impl Network {
     /// # Errors
     /// AlreadyExists; InvalidArgument for a name that no file can have, or that begins with a dot.
     pub fn create_netns(&self, name: &str) -> Result<PathBuf, Error> {
-        let netns = self.shared().pool.take()?;
-        self.shared().directory.hold(name, std::os::fd::AsFd::as_fd(&netns))
+        let fresh = self.shared().pool.take()?;
+        let path = self.shared().directory.hold(name, fresh.netns.as_fd())?;
+        self.shared().sockets.put(fresh.netns.as_fd(), fresh.socket);
+        Ok(path)
     }
 
     /// Lets a network namespace go; one that is not there is none. It ends with the last process in it.
@@ -112,7 +117,11 @@ impl Network {
     /// # Errors
     /// PermissionDenied, InvalidArgument.
     pub fn remove_netns(&self, name: &str) -> Result<(), Error> {
-        self.shared().directory.release(name).map(drop)
+        let path = self.shared().directory.path_of(name)?;
+        if let Ok(netns) = netns::open(&path) {
+            drop(self.shared().sockets.take(netns.as_fd()));
+        }
+        self.shared().directory.release(name)
     }
 
     /// The names of all network namespaces that files hold. Those that no container has are to be removed at a start:

@@ -2,12 +2,14 @@
 //!
 //! Nothing but a descriptor holds them, so none outlives the daemon.
 
-use std::os::fd::OwnedFd;
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::lock;
 use crate::error::Error;
-use crate::netns;
+use crate::netns::{self, Fresh};
+use gantry_sys::netlink::Netlink;
 
 /// The pool.
 #[derive(Debug)]
@@ -19,7 +21,7 @@ pub(super) struct Pool {
 
 #[derive(Debug, Default)]
 struct Inside {
-    ready: Vec<OwnedFd>,
+    ready: Vec<Fresh>,
     stopped: bool,
     /// Making one has failed: the next who wants one tries, and is told why.
     failed: bool,
@@ -31,7 +33,7 @@ impl Pool {
     }
 
     /// One from the pool, or a new one.
-    pub(super) fn take(&self) -> Result<OwnedFd, Error> {
+    pub(super) fn take(&self) -> Result<Fresh, Error> {
         let taken = {
             let mut inside = lock(&self.inside);
             inside.failed = false;
@@ -71,5 +73,30 @@ impl Pool {
     pub(super) fn stop(&self) {
         lock(&self.inside).stopped = true;
         self.changed.notify_all();
+    }
+}
+
+/// How many namespaces may wait for their devices with a socket that spares a thread.
+const MAX_SOCKETS: usize = 64;
+
+/// Sockets of namespaces that have been given out but have no device yet, by the identity of the namespace, the newest last.
+/// A socket keeps its namespace alive, so each goes with the first attachment, or when the namespace is let go of.
+#[derive(Debug, Default)]
+pub(super) struct Sockets(Mutex<VecDeque<(u64, Netlink)>>);
+
+impl Sockets {
+    pub(super) fn put(&self, netns: BorrowedFd<'_>, socket: Netlink) {
+        let Ok(identity) = netns::identity(netns) else { return };
+        let mut sockets = lock(&self.0);
+        sockets.push_back((identity, socket));
+        let excess = sockets.len().saturating_sub(MAX_SOCKETS);
+        sockets.drain(..excess);
+    }
+
+    pub(super) fn take(&self, netns: BorrowedFd<'_>) -> Option<Netlink> {
+        let identity = netns::identity(netns).ok()?;
+        let mut sockets = lock(&self.0);
+        let place = sockets.iter().position(|(other, _)| *other == identity)?;
+        sockets.remove(place).map(|(_, socket)| socket)
     }
 }
