@@ -19,6 +19,16 @@ pub(crate) fn opaque_name(userxattr: bool) -> &'static str {
     if userxattr { "user.overlay.opaque" } else { "trusted.overlay.opaque" }
 }
 
+/// The attribute by which a file of an overlay has no data of its own, or a directory is elsewhere below.
+pub(crate) fn incomplete_name(stat: &Stat, userxattr: bool) -> &'static str {
+    match (is_dir(stat), userxattr) {
+        (true, false) => "trusted.overlay.redirect",
+        (true, true) => "user.overlay.redirect",
+        (false, false) => "trusted.overlay.metacopy",
+        (false, true) => "user.overlay.metacopy",
+    }
+}
+
 /// Whether an attribute is overlayfs's own, or of the kind that only the host's administrator may set.
 pub(crate) fn is_privileged(name: &[u8]) -> bool {
     name.starts_with(b"trusted.") || name.starts_with(b"user.overlay.")

@@ -41,6 +41,16 @@ pub enum Error {
         /// What it should be linked to.
         target: String,
     },
+    /// Something is in the way that is not to go.
+    #[error("cannot overwrite {there} {path:?} with {comes}")]
+    Overwrite {
+        /// What is in the way.
+        path: String,
+        /// `directory` or `non-directory`.
+        there: &'static str,
+        /// The other.
+        comes: &'static str,
+    },
     /// An upper directory uses a feature of overlayfs by which its files are not whole.
     #[error("{path:?} has the overlay attribute {attribute:?}: compare the mounted trees instead")]
     Incomplete {
@@ -86,9 +96,10 @@ impl Error {
     /// The kind of this error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed { .. } | Self::Invalid { .. } | Self::MissingTarget { .. } => {
-                ErrorKind::InvalidArgument
-            }
+            Self::Malformed { .. }
+            | Self::Invalid { .. }
+            | Self::MissingTarget { .. }
+            | Self::Overwrite { .. } => ErrorKind::InvalidArgument,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::Incomplete { .. } | Self::Changed { .. } => ErrorKind::FailedPrecondition,
             Self::Read(error) | Self::Write(error) => kind_of_io(error),

@@ -3,6 +3,8 @@
 //! [`apply`] puts the files of one uncompressed layer into a directory, either as overlayfs wants a layer to look or in place
 //! over the tree that is there; [`rebase`] gives the directories that an archive only implied the attributes of the layers
 //! below, so that the layers of an image can be applied at the same time. [`diff`] and [`diff_overlay`] make layers.
+//! For the files of containers, [`pack`] makes an archive of a tree as it is, [`changes`] and [`changes_overlay`] list what is
+//! different, and [`copy_tree`] copies.
 //! [`Inflate`] and [`Compressor`] stand before and behind them. `snapshot` and `primitives` call it, on threads of their own:
 //! everything here blocks.
 //!
@@ -20,8 +22,10 @@
 mod apply;
 mod archive;
 mod attributes;
+mod changes;
 mod compress;
 mod copy;
+mod copy_tree;
 mod diff;
 mod error;
 #[cfg(feature = "fuzzing")]
@@ -29,17 +33,21 @@ pub mod fuzzing;
 mod inflate;
 mod limits;
 mod lowers;
+mod pack;
 mod rebase;
 mod remove;
 
 pub use apply::{
-    Applied, ApplyOptions, DeferredLink, Devices, IdMap, IdRange, Implied, RootEntry, Target, Whiteouts,
-    Xattrs, apply,
+    Applied, ApplyOptions, DeferredLink, Devices, IdMap, IdRange, Implied, Replace, RootEntry, Target,
+    Whiteouts, Xattrs, apply,
 };
 pub use archive::{Archive, Entry, EntryKind, Part, Time};
+pub use changes::{Change, ChangeKind, changes, changes_overlay};
 pub use compress::{Compressor, Level};
+pub use copy_tree::copy_tree;
 pub use diff::{DiffOptions, DiffSummary, diff, diff_overlay};
 pub use error::Error;
 pub use inflate::{Compression, Inflate, InflateError, InflateLimits, Inflater, Progress};
 pub use limits::Limits;
+pub use pack::{TopEntry, pack};
 pub use rebase::rebase;

@@ -210,7 +210,7 @@ fn exists(dir: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
 }
 
 /// Makes `name` in `dir` a copy of `file`, which is pinned.
-fn copy_up(file: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+pub(crate) fn copy_up(file: &OwnedFd, stat: &Stat, dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
             let path = gantry_sys::path::FdPath::new(file.as_fd());

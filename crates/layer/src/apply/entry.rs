@@ -8,10 +8,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::name::{Meaning, clean, meaning, split};
+use super::name::{Meaning, clean, join, meaning, split};
 use super::record::Record;
 use super::tree::{Dir, Tree, open_real};
-use super::{Applied, ApplyOptions, DeferredLink, Devices, RootEntry, Target, Whiteouts, Xattrs};
+use super::{Applied, ApplyOptions, DeferredLink, Devices, Replace, RootEntry, Target, Whiteouts, Xattrs};
 use crate::Error;
 use crate::archive::{Archive, Entry, EntryKind};
 use crate::attributes::{self, is_dir, is_symlink, is_whiteout, list, timestamps};
@@ -24,6 +24,8 @@ pub(super) struct Applier<'a> {
     pub(super) tree: Tree,
     pub(super) record: Record,
     pub(super) applied: Applied,
+    /// The clean form of [`ApplyOptions::base`].
+    base: Vec<u8>,
     /// The ids of this thread: files are made with them.
     ids: (u32, u32),
 }
@@ -32,7 +34,7 @@ impl<'a> Applier<'a> {
     pub(super) fn new(target: &Target<'a>, options: &'a ApplyOptions) -> Result<Self, Error> {
         let owner = match &options.id_map {
             Some(map) if options.same_owner => Some(map.owner(0, 0, b".")?),
-            _ => None,
+            _ => options.owner,
         };
         let tree = Tree::new(target.root, target.whiteouts, owner)?;
         let names = attributes::reopen_dir(target.root).and_then(|root| list(root.as_fd()));
@@ -45,8 +47,10 @@ impl<'a> Applier<'a> {
             options,
             whiteouts: target.whiteouts,
             tree,
-            record: Record::new(&options.limits, over_a_tree),
+            // What was there is told from what comes only for removals.
+            record: Record::new(&options.limits, over_a_tree && target.whiteouts != Whiteouts::None),
             applied,
+            base: clean(&options.base, &options.limits)?,
             ids: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         })
     }
@@ -59,7 +63,7 @@ impl<'a> Applier<'a> {
         if path.is_empty() {
             return self.root_entry(entry);
         }
-        let meaning = meaning(&path);
+        let meaning = if self.whiteouts == Whiteouts::None { Meaning::File } else { meaning(&path) };
         let device = matches!(entry.kind, EntryKind::CharDevice | EntryKind::BlockDevice);
         match meaning {
             Meaning::Invalid => return Err(Error::invalid(&entry.path, "invalid whiteout")),
@@ -72,6 +76,7 @@ impl<'a> Applier<'a> {
             }
             _ => {}
         }
+        let path = join(&self.base, &path);
         let (parent, name) = split(&path);
         self.tree.resolve(parent, &mut self.record)?;
         match meaning {
@@ -119,9 +124,28 @@ impl<'a> Applier<'a> {
                     .map_err(|errno| Error::system(operation, &self.tree.current().join(name), errno));
             }
         }
-        self.remove(name)?;
+        self.make_way(name, EntryKind::File)?;
         make(self.tree.current().as_fd())
             .map_err(|errno| Error::system(operation, &self.tree.current().join(name), errno))
+    }
+
+    /// Removes what is in the way of something new.
+    fn make_way(&mut self, name: &[u8], comes: EntryKind) -> Result<(), Error> {
+        if self.options.replace == Replace::SameKind {
+            let dir = self.tree.current();
+            let word = |is_directory| if is_directory { "directory" } else { "non-directory" };
+            let comes = comes == EntryKind::Directory;
+            match statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_dir(&stat) != comes => {
+                    let (path, there) = (text(&dir.join(name)), word(is_dir(&stat)));
+                    return Err(Error::Overwrite { path, there, comes: word(comes) });
+                }
+                // Somebody else made way meanwhile.
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(Error::system("stat", &dir.join(name), errno)),
+            }
+        }
+        self.remove(name)
     }
 
     /// Removes a name in the current directory, and all that is below it.
@@ -138,10 +162,14 @@ impl<'a> Applier<'a> {
         if entry.kind != EntryKind::Directory || self.options.root_entry == RootEntry::Ignore {
             return Ok(());
         }
-        let root =
-            attributes::reopen_dir(self.tree.root()).map_err(|errno| Error::system("open", b".", errno))?;
-        self.attributes(entry, root.as_fd(), b".", true)?;
-        self.record.given(b"", timestamps(entry.mtime, entry.atime))
+        let base = std::mem::take(&mut self.base);
+        self.tree.resolve(&base, &mut self.record)?;
+        self.base = base;
+        let dir = self.tree.current();
+        let path = dir.path.clone();
+        let fd = attributes::reopen_dir(dir.as_fd()).map_err(|errno| Error::system("open", &path, errno))?;
+        self.attributes(entry, fd.as_fd(), &path, true)?;
+        self.record.given(&path, timestamps(entry.mtime, entry.atime))
     }
 
     fn directory(&mut self, entry: &Entry, name: &[u8], path: &[u8]) -> Result<(), Error> {
@@ -157,7 +185,7 @@ impl<'a> Applier<'a> {
                 if !merges {
                     // What was in the way hid what is below it; so does what comes instead.
                     hides = true;
-                    self.remove(name)?;
+                    self.make_way(name, EntryKind::Directory)?;
                     mkdirat(self.tree.current().as_fd(), name, Mode::RWXU).map_err(failed("mkdir"))?;
                 }
             }
@@ -201,8 +229,8 @@ impl<'a> Applier<'a> {
 
     /// Who the entry belongs to on disk, if that is to be set.
     pub(super) fn owner(&self, entry: &Entry, path: &[u8]) -> Result<Option<(u32, u32)>, Error> {
-        if !self.options.same_owner {
-            return Ok(None);
+        if self.options.owner.is_some() || !self.options.same_owner {
+            return Ok(self.options.owner);
         }
         let map = self.options.id_map.as_ref();
         map.map_or(Ok((entry.uid, entry.gid)), |map| map.owner(entry.uid, entry.gid, path)).map(Some)
@@ -302,7 +330,7 @@ impl<'a> Applier<'a> {
 
     fn hard_link(&mut self, entry: &Entry, name: &[u8], path: &[u8]) -> Result<(), Error> {
         check_target(entry, self.options.limits.path_bytes)?;
-        let target = clean(&entry.link, &self.options.limits)?;
+        let target = join(&self.base, &clean(&entry.link, &self.options.limits)?);
         let (parent, target_name) = split(&target);
         let found = self.find(parent, target_name).map_err(|errno| Error::system("stat", &target, errno))?;
         let Some((dir, stat)) = found else { return self.defer(name, path, target) };
@@ -318,7 +346,7 @@ impl<'a> Applier<'a> {
             Ok(()) => {}
             Err(Errno::EXIST) if same_file(&stat, current, name) => {}
             Err(Errno::EXIST) => {
-                self.remove(name)?;
+                self.make_way(name, EntryKind::HardLink)?;
                 match linkat(&dir, target_name, self.tree.current().as_fd(), name, flags) {
                     // What was removed was what the target was in.
                     Err(Errno::NOENT) => return Err(missing(path, &target)),
@@ -356,7 +384,7 @@ impl<'a> Applier<'a> {
 
     /// The target may be in a layer below.
     fn defer(&mut self, name: &[u8], path: &[u8], target: Vec<u8>) -> Result<(), Error> {
-        if self.whiteouts == Whiteouts::Delete {
+        if !matches!(self.whiteouts, Whiteouts::Overlay { .. }) {
             return Err(missing(path, &target));
         }
         self.remove(name)?;

@@ -24,6 +24,8 @@ pub enum Whiteouts {
     },
     /// In place: what the layer removes goes from the tree that is there.
     Delete,
+    /// The archive is no layer: it removes nothing, and `.wh.` begins a name as any other.
+    None,
 }
 
 /// Where an archive is applied.
@@ -72,6 +74,16 @@ pub enum RootEntry {
     Apply,
 }
 
+/// What an entry may come instead of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// Anything.
+    #[default]
+    Anything,
+    /// No directory instead of what is none, and no other way round: that is an error.
+    SameKind,
+}
+
 /// A range of ids that are shifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IdRange {
@@ -101,6 +113,13 @@ pub struct ApplyOptions {
     pub id_map: Option<IdMap>,
     /// Whether files get their owners: otherwise they are the caller's.
     pub same_owner: bool,
+    /// User and group to whom everything belongs, whatever the archive says.
+    pub owner: Option<(u32, u32)>,
+    /// The directory below the root in which names begin. Links on the way to it, and absolute ones in it, are followed inside
+    /// the root; names and targets of hard links never climb out of it.
+    pub base: Vec<u8>,
+    /// What entries may come instead of.
+    pub replace: Replace,
     /// Device nodes.
     pub devices: Devices,
     /// Extended attributes.
@@ -117,6 +136,9 @@ impl Default for ApplyOptions {
             limits: Limits::default(),
             id_map: None,
             same_owner: true,
+            owner: None,
+            base: Vec::new(),
+            replace: Replace::default(),
             devices: Devices::default(),
             xattrs: Xattrs::default(),
             root_entry: RootEntry::default(),

@@ -13,7 +13,7 @@ use crate::copy::next_data;
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// Whether mode, owner and attributes are the same. Both may be `O_PATH`.
-pub(super) fn same_attributes(
+pub(crate) fn same_attributes(
     (a, a_stat): (BorrowedFd<'_>, &Stat),
     (b, b_stat): (BorrowedFd<'_>, &Stat),
 ) -> Result<bool, Errno> {
@@ -23,7 +23,7 @@ pub(super) fn same_attributes(
 
 /// Whether two files that are no directories are the same: where times are whole seconds, as those of unpacked layers are,
 /// the content decides, else the time does.
-pub(super) fn same_file(
+pub(crate) fn same_file(
     (a, a_stat): (BorrowedFd<'_>, &Stat),
     (b, b_stat): (BorrowedFd<'_>, &Stat),
 ) -> Result<bool, Errno> {
@@ -50,7 +50,7 @@ pub(super) fn same_file(
 }
 
 /// Opens a pinned file for reading.
-pub(super) fn open(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(file: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     rustix::fs::open(FdPath::new(file).as_cstr(), flags, Mode::empty())
 }

@@ -4,9 +4,10 @@
 //! them did: all as containerd does it. Sockets are left out. Of extended attributes, those travel that say something of the
 //! file: `user.*`, `security.capability` and ACLs.
 
-mod compare;
+pub(crate) mod compare;
+pub(crate) mod node;
 mod walk;
-mod writer;
+pub(crate) mod writer;
 
 use std::io::Write;
 use std::os::fd::BorrowedFd;

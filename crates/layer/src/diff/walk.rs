@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_sys::path::FdPath;
-use rustix::fs::{AtFlags, FileType, Stat, fstat, major, minor, readlinkat, statat};
+use rustix::fs::{AtFlags, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
-use super::compare::{open, same_attributes, same_file};
-use super::writer::{Head, Writer};
+use super::compare::{same_attributes, same_file};
+use super::node::{Node, give};
+use super::writer::{Head, Short, Writer};
 use super::{DiffOptions, DiffSummary};
 use crate::Error;
 use crate::apply::name::{join, split};
@@ -178,9 +179,9 @@ impl<'a> Walk<'a> {
             move |errno| Error::system(operation, &path, errno)
         };
         let upper = attributes::open_dir(dirs.upper.as_fd(), name).map_err(failed("open"))?;
-        self.check_whole(upper.as_fd(), &path, "redirect")?;
-        let alone = self.is_opaque(&upper).map_err(failed("getxattr"))?;
         let stat = fstat(&upper).map_err(failed("stat"))?;
+        self.check_whole(upper.as_fd(), &stat, &path)?;
+        let alone = self.is_opaque(&upper).map_err(failed("getxattr"))?;
         let (lower, same) = match below {
             Below::Directory(parts, below) => {
                 let same = same_attributes((upper.as_fd(), &stat), (parts[0].as_fd(), &below));
@@ -210,7 +211,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         let upper = attributes::pin(dirs.upper.as_fd(), name).map_err(failed("open"))?;
-        self.check_whole(upper.as_fd(), &path, "metacopy")?;
+        self.check_whole(upper.as_fd(), stat, &path)?;
         let same = match below {
             Below::Other(below, below_stat) => {
                 same_file((upper.as_fd(), stat), (below.as_fd(), &below_stat)).map_err(failed("compare"))?
@@ -238,14 +239,9 @@ impl<'a> Walk<'a> {
     }
 
     /// A file of an overlay may be without its data, and a directory elsewhere below.
-    fn check_whole(&self, fd: BorrowedFd<'_>, path: &[u8], what: &'static str) -> Result<(), Error> {
+    fn check_whole(&self, fd: BorrowedFd<'_>, stat: &Stat, path: &[u8]) -> Result<(), Error> {
         let Format::Overlay { userxattr } = self.format else { return Ok(()) };
-        let attribute = match (what, userxattr) {
-            ("redirect", false) => "trusted.overlay.redirect",
-            ("redirect", true) => "user.overlay.redirect",
-            (_, false) => "trusted.overlay.metacopy",
-            (_, true) => "user.overlay.metacopy",
-        };
+        let attribute = attributes::incomplete_name(stat, userxattr);
         let value = attributes::value(FdPath::new(fd).as_cstr(), attribute.as_bytes());
         match value.map_err(|errno| Error::system("getxattr", path, errno))? {
             Some(_) => Err(Error::Incomplete { path: text(path), attribute }),
@@ -309,41 +305,8 @@ impl<'a> Walk<'a> {
         stat: &Stat,
         source: &[u8],
     ) -> Result<(), Error> {
-        let failed = |operation| move |errno| Error::system(operation, path, errno);
         self.give_parents(path)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        let flag = match kind {
-            _ if !source.is_empty() => b'1',
-            FileType::Symlink => b'2',
-            FileType::CharacterDevice => b'3',
-            FileType::BlockDevice => b'4',
-            FileType::Fifo => b'6',
-            _ => b'0',
-        };
-        let link = match flag {
-            b'1' => source.to_vec(),
-            b'2' => readlinkat(fd, c"", Vec::new()).map_err(failed("readlink"))?.into_bytes(),
-            _ => Vec::new(),
-        };
-        let device = matches!(flag, b'3' | b'4').then(|| (major(stat.st_rdev), minor(stat.st_rdev)));
-        let xattrs = xattrs(fd, is_portable).map_err(failed("listxattr"))?;
-        let size = if flag == b'0' { stat.st_size as u64 } else { 0 };
-        self.out.head(&Head {
-            flag,
-            path,
-            link: &link,
-            mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
-            size,
-            mtime: self.mtime(stat),
-            device: device.unwrap_or_default(),
-            xattrs: &xattrs,
-        })?;
-        if size > 0 {
-            let file = open(fd).map_err(failed("open"))?;
-            self.out.data(file.as_fd(), size, path)?;
-        }
-        Ok(())
+        let mtime = self.mtime(stat);
+        give(&mut self.out, &Node { path, fd, stat, source, mtime, short: Short::Refuse })
     }
 }

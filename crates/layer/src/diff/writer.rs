@@ -18,30 +18,39 @@ const MAX_SHORT: u64 = 0o7_777_777;
 /// What the name fields hold.
 const MAX_NAME: usize = 100;
 
-/// A header to write.
-#[derive(Debug, Default)]
-pub(super) struct Head<'a> {
-    pub(super) flag: u8,
-    /// A directory's ends with a slash.
-    pub(super) path: &'a [u8],
-    pub(super) link: &'a [u8],
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) size: u64,
-    pub(super) mtime: i64,
-    pub(super) device: (u32, u32),
-    pub(super) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+/// What becomes of a file that is shorter by now than its header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Short {
+    /// It is an error: a layer is of a tree that nobody changes.
+    Refuse,
+    /// Zeros take the place of what is not there, as with GNU tar.
+    Fill,
 }
 
-pub(super) struct Writer<'a> {
+/// A header to write.
+#[derive(Debug, Default)]
+pub(crate) struct Head<'a> {
+    pub(crate) flag: u8,
+    /// A directory's ends with a slash.
+    pub(crate) path: &'a [u8],
+    pub(crate) link: &'a [u8],
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) size: u64,
+    pub(crate) mtime: i64,
+    pub(crate) device: (u32, u32),
+    pub(crate) xattrs: &'a [(Vec<u8>, Vec<u8>)],
+}
+
+pub(crate) struct Writer<'a> {
     out: BufWriter<&'a mut dyn Write>,
     buffer: Vec<u8>,
-    pub(super) summary: DiffSummary,
+    pub(crate) summary: DiffSummary,
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(out: &'a mut dyn Write) -> Self {
+    pub(crate) fn new(out: &'a mut dyn Write) -> Self {
         let out = BufWriter::with_capacity(BUFFER_BYTES, out);
         Self { out, buffer: vec![0; BUFFER_BYTES], summary: DiffSummary::default() }
     }
@@ -53,7 +62,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes a header; `size` bytes of data follow.
-    pub(super) fn head(&mut self, head: &Head<'_>) -> Result<(), Error> {
+    pub(crate) fn head(&mut self, head: &Head<'_>) -> Result<(), Error> {
         self.summary.entries += 1;
         let records = records(head);
         if !records.is_empty() {
@@ -72,11 +81,21 @@ impl<'a> Writer<'a> {
     }
 
     /// Writes the data of a file of `size` bytes.
-    pub(super) fn data(&mut self, file: BorrowedFd<'_>, size: u64, path: &[u8]) -> Result<(), Error> {
+    pub(crate) fn data(
+        &mut self,
+        file: BorrowedFd<'_>,
+        size: u64,
+        path: &[u8],
+        short: Short,
+    ) -> Result<(), Error> {
         let mut left = size;
         while left > 0 {
             let wanted = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             let count = match rustix::io::read(file, &mut self.buffer[..wanted]) {
+                Ok(0) if short == Short::Fill => {
+                    self.buffer[..wanted].fill(0);
+                    wanted
+                }
                 Ok(0) => return Err(Error::Changed { path: text(path) }),
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
@@ -94,7 +113,7 @@ impl<'a> Writer<'a> {
         self.write(&[0; BLOCK][..padding])
     }
 
-    pub(super) fn finish(mut self) -> Result<DiffSummary, Error> {
+    pub(crate) fn finish(mut self) -> Result<DiffSummary, Error> {
         self.write(&[0; 2 * BLOCK])?;
         self.out.flush().map_err(Error::Write)?;
         Ok(self.summary)

@@ -3,6 +3,7 @@
 
 mod apply;
 mod diff;
+mod files;
 mod forge;
 mod hostile;
 mod place;
