@@ -21,6 +21,15 @@ pub enum Error {
     /// What the path names is a directory, a device or a FIFO.
     #[error("log {0:?} is not a regular file")]
     NotAFile(PathBuf),
+    /// Another daemon does not take messages.
+    #[error("sending to {address}")]
+    Remote {
+        /// Where it is.
+        address: String,
+        /// Why.
+        #[source]
+        errno: Errno,
+    },
     /// Memory for the backlog.
     #[error("mapping memory for a log")]
     Memory(#[source] Errno),
@@ -31,6 +40,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotAFile(_) => ErrorKind::InvalidArgument,
+            Self::Remote { .. } => ErrorKind::Unavailable,
             Self::Memory(_) => ErrorKind::ResourceExhausted,
             Self::File { errno, .. } => match *errno {
                 Errno::NOENT => ErrorKind::NotFound,

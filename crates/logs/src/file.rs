@@ -9,7 +9,7 @@ use memchr::memrchr;
 use rustix::fs::{FileType, Mode, OFlags, fstat, ftruncate, open};
 use rustix::io::{Errno, pread, write};
 
-use crate::Error;
+use crate::{Error, local, query::tail};
 
 /// Docker's and containerd's permissions of logs.
 const PERMISSIONS: u32 = 0o640;
@@ -22,6 +22,18 @@ pub(crate) struct File {
     fd: OwnedFd,
     /// How long the file is by our own count.
     pub(crate) size: u64,
+    records: Records,
+    /// How many bytes are still to be written of a record of which a part is in the file.
+    rest: usize,
+}
+
+/// How records are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Records {
+    /// Each ends with a line feed.
+    Lines,
+    /// Each has its length before it and after it.
+    Framed,
 }
 
 /// A write that did not get through.
@@ -34,7 +46,7 @@ pub(crate) struct Short {
 
 impl File {
     /// Opens or makes the log, and the directories above it.
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path, records: Records) -> Result<Self, Error> {
         let fail = |action| move |errno| Error::File { action, path: path.to_owned(), errno };
         // What is no file is found out before anybody waits for a FIFO's reader.
         let flags = OFlags::RDWR
@@ -57,13 +69,29 @@ impl File {
         if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
             return Err(Error::NotAFile(path.to_owned()));
         }
-        Ok(Self { fd, size: u64::try_from(status.st_size).unwrap_or(0) })
+        Ok(Self { fd, size: u64::try_from(status.st_size).unwrap_or(0), records, rest: 0 })
     }
 
-    /// Whether the file ends amid a record: whoever wrote it died.
+    /// Takes away what a writer left of a record that died, where the record cannot be ended.
+    pub(crate) fn mend(&mut self, path: &Path) -> Result<(), Error> {
+        if self.records == Records::Lines {
+            return Ok(());
+        }
+        let fail = |errno| Error::File { action: "looking at", path: path.to_owned(), errno };
+        let end = tail::framed_end(&self.fd, self.size).map_err(fail)?;
+        if end < self.size {
+            ftruncate(&self.fd, end).map_err(fail)?;
+            self.size = end;
+        }
+        Ok(())
+    }
+
+    /// Whether the file ends amid a line: whoever wrote it died.
     pub(crate) fn is_torn(&self) -> bool {
         let mut last = [0u8; 1];
-        let read = self.size > 0 && matches!(pread(&self.fd, &mut last, self.size - 1), Ok(1));
+        let read = self.records == Records::Lines
+            && self.size > 0
+            && matches!(pread(&self.fd, &mut last, self.size - 1), Ok(1));
         read && last[0] != b'\n'
     }
 
@@ -81,13 +109,20 @@ impl File {
                 Err(errno) => return Err(self.shorten(records, written, errno)),
             }
         }
+        self.rest = 0;
         Ok(())
     }
 
     fn shorten(&mut self, records: &[u8], written: usize, errno: Errno) -> Short {
-        let whole = memrchr(b'\n', &records[..written]).map_or(0, |at| at + 1);
+        if written < self.rest {
+            // Of that record, a part was written before, and could not be taken away.
+            self.rest -= written;
+            return Short { written, errno };
+        }
+        let whole = self.whole_len(&records[..written]);
         let torn = (written - whole) as u64;
         if torn == 0 {
+            self.rest = 0;
             return Short { written, errno };
         }
         // Not by our own count: somebody else may have truncated the file. Nobody else appends to it.
@@ -95,10 +130,23 @@ impl File {
         let repaired = end.and_then(|end| ftruncate(&self.fd, end.saturating_sub(torn)));
         if repaired.is_err() {
             // The next write goes on amid the record.
+            if self.records == Records::Framed {
+                let len = local::record_len(&records[whole..]).unwrap_or(0);
+                self.rest = len.saturating_sub(written - whole);
+            }
             return Short { written, errno };
         }
+        self.rest = 0;
         self.size = self.size.saturating_sub(torn);
         Short { written: whole, errno }
+    }
+
+    /// How many of these bytes, which are the next to be written, end records.
+    fn whole_len(&self, bytes: &[u8]) -> usize {
+        match self.records {
+            Records::Lines => memrchr(b'\n', bytes).map_or(0, |at| at + 1),
+            Records::Framed => self.rest + local::whole_len(&bytes[self.rest..]),
+        }
     }
 }
 

@@ -26,17 +26,22 @@ mod local;
 mod query;
 mod read;
 mod records;
+mod remote;
 mod rotate;
 mod split;
 mod timestamp;
 mod writer;
 
 pub use compress::Process;
-pub use driver::{Cri, DEFAULT_MAX_LINE_BYTES, Driver, DriverError, JsonFile, MAX_ATTRS_BYTES, Mode};
+pub use driver::{
+    Cri, DEFAULT_MAX_LINE_BYTES, Driver, DriverError, Journald, JsonFile, Local, MAX_ATTRS_BYTES, Mode,
+    Syslog, SyslogAddress, SyslogFormat,
+};
 pub use error::Error;
 pub use query::{Frames, Framing, LogCursor, Progress, Query, Record, Step, Wait};
 pub use read::{Entry, Format, LogReader, MAX_READ_LINE_BYTES};
 pub use records::MAX_BACKLOG_BYTES;
+pub use remote::Interest;
 pub use split::{Ending, MAX_PIECE_BYTES};
 pub use timestamp::Timestamp;
 pub use writer::LogWriter;

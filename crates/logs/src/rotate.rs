@@ -9,7 +9,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat, rename, unlink};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::file::{File, with_suffix};
+use crate::file::{File, Records, with_suffix};
 
 /// What Docker's rotated and compressed files end with.
 pub(crate) const COMPRESSED: &str = ".gz";
@@ -27,11 +27,11 @@ pub(crate) fn compressed(path: &Path, number: u32) -> PathBuf {
 /// Moves the log out of the way and opens a new one.
 ///
 /// With one file alone an empty one takes its place; it is not truncated, so that who reads it can read on.
-pub(crate) fn rotate(path: &Path, max_files: u32) -> Result<File, Error> {
+pub(crate) fn rotate(path: &Path, max_files: u32, records: Records) -> Result<File, Error> {
     if max_files < 2 {
         let empty = with_suffix(path, ".new");
         remove(&empty)?;
-        let file = File::open(&empty)?;
+        let file = File::open(&empty, records)?;
         shift(&empty, path)?;
         return Ok(file);
     }
@@ -44,7 +44,7 @@ pub(crate) fn rotate(path: &Path, max_files: u32) -> Result<File, Error> {
         }
     }
     shift(path, &rotated(path, 1))?;
-    File::open(path).inspect_err(|_| {
+    File::open(path, records).inspect_err(|_| {
         // The old file is still open and goes on being the log: it gets its name back.
         let _ = rename(rotated(path, 1), path);
     })

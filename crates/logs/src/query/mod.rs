@@ -9,7 +9,7 @@
 //! ends at the first that is newer; pieces of a line are records.
 
 mod frames;
-mod tail;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 mod watch;

@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 
 use memchr::{memchr_iter, memrchr_iter};
 use rustix::fs::fstat;
+use rustix::io::Errno;
 
 use crate::local::LENGTH_BYTES;
 use crate::read::files::Opened;
@@ -132,6 +134,14 @@ fn start(file: &File, format: Format, wanted: u64) -> io::Result<(u64, u64)> {
         }
     }
     Ok(if wanted == 0 { (after_last, 0) } else { (0, feeds) })
+}
+
+/// Where the last whole record of the local driver's ends.
+pub(crate) fn framed_end(fd: &OwnedFd, size: u64) -> Result<u64, Errno> {
+    let errno = |error: io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let file = File::from(fd.try_clone().map_err(errno)?);
+    let back = frames_back(&file, size, 0).map_err(errno)?;
+    back.map_or_else(|| frames_on(&file, size, 0).map_err(errno), Ok).map(|(end, _)| end)
 }
 
 /// Goes back by the lengths after the records; nothing if one of them is not one.

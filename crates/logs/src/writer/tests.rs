@@ -1,6 +1,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::*;
@@ -264,4 +264,55 @@ fn a_blocking_log_takes_no_more_than_its_backlog() {
     let entries: Vec<_> = reader.by_ref().map(Result::unwrap).collect();
     assert_eq!((reader.damaged_lines(), log.dropped_bytes()), (0, 0));
     assert!(output(&entries, Stream::Stdout) == written);
+}
+
+fn local(path: &Path, options: &str) -> Driver {
+    format!("local://{}?{options}", path.display()).parse().unwrap()
+}
+
+#[test]
+fn local_logs_are_read_as_they_were_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.log");
+    let mut log = open(&local(&path, "max-size=20000&max-file=90"));
+    let long = vec![b'x'; 40_000];
+    let written = [&lines(0..5000)[..], &long, b"\n\n\xff\ntorn"].concat();
+    for part in written.chunks(7001) {
+        assert_eq!(log.write(Stream::Stdout, part, NOW), part.len());
+        log.flush().unwrap();
+    }
+    log.close().unwrap();
+    assert!(path.with_file_name("c.log.3.gz").exists());
+    assert!(output(&all(&path, Format::Local), Stream::Stdout) == written);
+    for tail in [0, 1, 4, 5, 700, 5005, 9999] {
+        let query = crate::Query { tail: Some(tail), ..crate::Query::default() };
+        let mut cursor = crate::LogCursor::open(&path, Format::Local, query).unwrap();
+        let mut found = 0;
+        while let crate::Step::Record(_) = cursor.next_step().unwrap() {
+            found += 1;
+        }
+        assert_eq!(found, tail.min(5006));
+    }
+}
+
+#[test]
+fn a_record_of_a_local_log_that_was_torn_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("c.log");
+    let mut log = open(&local(&path, ""));
+    log.write(Stream::Stdout, b"one\ntwo\n", NOW);
+    log.close().unwrap();
+    let whole = fs::read(&path).unwrap();
+    for torn in 1..whole.len() / 2 {
+        fs::write(&path, &whole[..whole.len() - torn]).unwrap();
+        let mut log = open(&local(&path, ""));
+        log.write(Stream::Stdout, b"three\n", NOW);
+        log.close().unwrap();
+        assert_eq!(output(&all(&path, Format::Local), Stream::Stdout), b"one\nthree\n");
+    }
+    // One that is damaged is read as far as it goes.
+    fs::write(&path, [&whole[..], b"\0\0\0\x09nonsense"].concat()).unwrap();
+    let mut reader = LogReader::open(&path, Format::Local).unwrap();
+    assert_eq!(reader.by_ref().count(), 2);
+    assert_eq!(reader.damaged_lines(), 1);
 }

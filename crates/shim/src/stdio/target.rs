@@ -54,6 +54,10 @@ impl Target {
         let Some((scheme, rest)) = name.split_once("://") else {
             return Ok(Target::Fifo(PathBuf::from(name)));
         };
+        // Some of them have no path; what is wrong with one is said by whoever writes the log.
+        if matches!(scheme, "json-file" | "local" | "cri" | "syslog" | "journald") {
+            return Ok(Target::Log(name.to_owned()));
+        }
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path = PathBuf::from(OsString::from_vec(unescape(path, false)?));
         if !path.is_absolute() {
@@ -66,7 +70,6 @@ impl Target {
                 let args = arguments(query)?;
                 Ok(Target::Binary(Binary { path, args, says_ready: scheme == "binary-v2" }))
             }
-            "json-file" | "cri" => Ok(Target::Log(name.to_owned())),
             _ => Err(Failure::invalid(format!("unknown scheme {scheme:?} of a stream"))),
         }
     }
@@ -121,6 +124,7 @@ mod tests {
         check("fifo:///run/f", Target::Fifo("/run/f".into()));
         check("file:///a%20b", Target::File("/a b".into()));
         check("cri:///l?max-line=1", Target::Log("cri:///l?max-line=1".into()));
+        check("journald://?tag=t", Target::Log("journald://?tag=t".into()));
         let args = ["k", "v w", "x"].map(OsString::from).to_vec();
         let binary = Binary { path: "/b".into(), args, says_ready: true };
         check("binary-v2:///b?k=v+w&x=", Target::Binary(binary));

@@ -42,6 +42,8 @@ pub(super) enum Part {
     Client(u16),
     /// A compression.
     Compression,
+    /// The way to a daemon that takes a log.
+    LogSocket,
     /// The connection to a log writer.
     Writer,
     /// The process of a log writer.
@@ -63,6 +65,7 @@ impl Token {
             Part::Compression => (9, 0),
             Part::Writer => (10, 0),
             Part::WriterExit => (11, 0),
+            Part::LogSocket => (12, 0),
         };
         u64::from(self.slot) << 32 | kind << 16 | u64::from(number)
     }
@@ -82,6 +85,7 @@ impl Token {
             9 => Part::Compression,
             10 => Part::Writer,
             11 => Part::WriterExit,
+            12 => Part::LogSocket,
             _ => return None,
         };
         Some(Self { slot: (data >> 32) as u32, part })
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn tokens_survive_the_kernel() {
         for part in
-            [Part::Control, Part::Greeting(7), Part::Source(1), Part::Client(u16::MAX), Part::WriterExit]
+            [Part::Control, Part::Greeting(7), Part::Source(1), Part::Client(u16::MAX), Part::LogSocket]
         {
             for slot in [0, 3, u32::MAX] {
                 let token = Token { slot, part };

@@ -1,5 +1,7 @@
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -215,4 +217,79 @@ fn a_disk_that_does_not_answer_stops_its_own_log_alone() {
     drop(held);
     pod.drained("h");
     assert_eq!(logged(format!("{slow}/h.log").as_ref(), Format::JsonFile, Stream::Stdout), b"waits\n");
+}
+
+#[test]
+fn local_logs_are_rotated_and_compressed() {
+    let mut pod = Pod::new();
+    let path = pod.path("c.log");
+    let (mut stdout, ..) =
+        pod.add_log("c", &format!("local://{}?max-size=100000&max-file=90", path.display()));
+    let written = lines(50_000);
+    stdout.write_all(&written).unwrap();
+    drop(stdout);
+    pod.drained("c");
+    assert!(logged(&path, Format::Local, Stream::Stdout) == written);
+    pod.ok(Op::Remove(key("c")), &[]);
+    assert!(pod.path("c.log.9.gz").exists());
+}
+
+#[test]
+fn a_flood_reaches_a_daemon_whose_name_is_resolved_and_the_cache_beside_it() {
+    let mut pod = Pod::new();
+    let cache = pod.path("cache");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let uri =
+        format!("syslog://?address=tcp://localhost:{port}&tag=t&mode=blocking&cache={}", cache.display());
+    let (mut stdout, ..) = pod.add_log("c", &uri);
+    let reader = std::thread::spawn(move || {
+        let lines = BufReader::new(listener.accept().unwrap().0).lines();
+        lines.map(|line| line.unwrap().split_once("]: ").unwrap().1.to_owned() + "\n").collect::<String>()
+    });
+    let written = lines(100_000);
+    stdout.write_all(&written).unwrap();
+    drop(stdout);
+    pod.drained("c");
+    pod.ok(Op::Remove(key("c")), &[]);
+    assert!(reader.join().unwrap().into_bytes() == written);
+    assert!(logged(&cache, Format::Local, Stream::Stdout) == written);
+}
+
+#[test]
+fn a_daemon_that_is_not_there_stops_nobody_and_gets_its_messages_when_it_comes() {
+    let mut pod = Pod::new();
+    let (path, cache) = (pod.path("journal"), pod.path("cache"));
+    let uri = format!("journald://?socket={}&tag=t&cache={}", path.display(), cache.display());
+    let (mut stdout, ..) = pod.add_log("c", &uri);
+    stdout.write_all(b"one\n").unwrap();
+    until_true("the cache", || logged(&cache, Format::Local, Stream::Stdout) == b"one\n");
+    stdout.write_all(b"two\n").unwrap();
+    until_true("the cache, although the daemon is waited for", || {
+        logged(&cache, Format::Local, Stream::Stdout) == b"one\ntwo\n"
+    });
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut buffer = [0; 4096];
+    for line in ["one", "two"] {
+        let len = socket.recv(&mut buffer).unwrap();
+        assert!(buffer[..len].starts_with(format!("MESSAGE={line}\nPRIORITY=6\n").as_bytes()));
+    }
+    drop(stdout);
+    pod.drained("c");
+    pod.ok(Op::Remove(key("c")), &[]);
+}
+
+#[test]
+fn a_log_to_a_daemon_that_never_comes_ends_all_the_same() {
+    let mut pod = Pod::new();
+    let cache = pod.path("cache");
+    let uri = format!("syslog://?address=tcp://127.0.0.1:1&tag=t&cache={}", cache.display());
+    let (mut stdout, ..) = pod.add_log("c", &uri);
+    stdout.write_all(&lines(1000)).unwrap();
+    drop(stdout);
+    let begun = Instant::now();
+    pod.ok(Op::Remove(key("c")), &[]);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(logged(&cache, Format::Local, Stream::Stdout) == lines(1000));
 }

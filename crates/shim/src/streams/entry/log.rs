@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use gantry_logs::{Driver, Error, LogWriter, Process, Stream, Timestamp};
+use gantry_logs::{Driver, Error, Interest, LogWriter, Process, Stream, Timestamp};
 use rustix::io::Errno;
 
 use super::Place;
@@ -22,6 +22,8 @@ pub(super) struct Log {
     held: [Queue; 2],
     retry: Option<(Instant, Duration)>,
     compression: Option<Watched>,
+    /// The way to another daemon, while it has no room.
+    socket: Option<Watched>,
     place: Place,
 }
 
@@ -31,7 +33,8 @@ impl Log {
     pub(super) fn open(driver: &Driver, place: &Place) -> Result<Self, Error> {
         let writer = LogWriter::open(driver, Process::SingleThreaded)?;
         let held = [(); 2].map(|()| Queue::new(super::BUFFER_BYTES));
-        let mut log = Self { writer, held, retry: None, compression: None, place: place.clone() };
+        let mut log =
+            Self { writer, held, retry: None, compression: None, socket: None, place: place.clone() };
         log.watch_compression();
         Ok(log)
     }
@@ -58,8 +61,20 @@ impl Log {
         if self.retry.is_none() {
             if self.writer.flush().is_err() {
                 self.retry = Some((Instant::now() + FIRST_PAUSE, FIRST_PAUSE));
+                self.watch_socket();
             }
-            self.watch_compression();
+        } else {
+            self.writer.flush_cache();
+        }
+        self.watch_compression();
+    }
+
+    /// Another daemon has room, or can be reached: the attempt is due now.
+    pub(super) fn ready(&mut self) {
+        self.socket = None;
+        if self.retry.is_some() {
+            self.retry = Some((Instant::now(), FIRST_PAUSE / 2));
+            self.retry();
         }
     }
 
@@ -85,6 +100,7 @@ impl Log {
         }
         let pause = (pause * 2).min(LAST_PAUSE);
         self.retry = failed.then(|| (now + pause, pause));
+        self.watch_socket();
         self.watch_compression();
     }
 
@@ -124,11 +140,24 @@ impl Log {
 
     /// Writes what can be written, and ends.
     pub(super) fn close(mut self) {
-        self.compression = None;
+        (self.compression, self.socket) = (None, None);
         for (held, stream) in self.held.iter().zip(STREAMS) {
             self.writer.write(stream, held.bytes(), Timestamp::now());
         }
         let _ = self.writer.close();
+    }
+
+    fn watch_socket(&mut self) {
+        self.socket = None;
+        let Some((fd, interest)) = self.writer.waits_for() else { return };
+        let flags = if interest == Interest::Readable { EventFlags::IN } else { EventFlags::OUT };
+        // Of one's own, since the writer closes the other when it gives the connection up.
+        let watched = fd.try_clone_to_owned().map_err(|_| Errno::MFILE).and_then(|fd| {
+            let mut watched = self.place.watch(Rc::new(fd), Part::LogSocket);
+            watched.arm(flags).map(|()| watched)
+        });
+        // Without it, the attempt is made after its pause.
+        self.socket = watched.ok();
     }
 
     fn watch_compression(&mut self) {

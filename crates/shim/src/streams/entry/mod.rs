@@ -131,6 +131,12 @@ impl Entry {
                     log.settle();
                 }
             }
+            Part::LogSocket => {
+                if let Some(log) = &mut self.log {
+                    log.ready();
+                }
+                self.resume(buffer);
+            }
             _ => {}
         }
         self.settle();
