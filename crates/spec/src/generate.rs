@@ -1,6 +1,6 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use gantry_types::oci::{Linux, Process, Root, Spec, User as OciUser};
+use gantry_types::oci::{Linux, Process, Root, Spec};
 
 use crate::error::at_most;
 use crate::host::Host;
@@ -8,7 +8,7 @@ use crate::namespaces::{Network, Uts};
 use crate::options::Options;
 use crate::process::{INIT_PATH, Terminal};
 use crate::{
-    Error, capabilities, cdi, devices, mounts, namespaces, paths, process, resources, seccomp, sysctl,
+    Error, capabilities, cdi, devices, exec, mounts, namespaces, paths, process, resources, seccomp, sysctl,
 };
 
 /// The version of runtime-spec that the configurations follow: nothing newer is in them, and older runtimes refuse newer
@@ -19,8 +19,6 @@ pub const SPEC_VERSION: &str = "1.1.0";
 const MAX_HOSTNAME_BYTES: usize = 64;
 /// The most annotations.
 const MAX_ANNOTATIONS: usize = 4096;
-/// The most groups of a process (NGROUPS_MAX).
-const MAX_GROUPS: usize = 65_536;
 /// The AppArmor profile that is none.
 const UNCONFINED: &str = "unconfined";
 /// Annotations that turn into properties of systemd's unit (CVE-2024-3154): not for clients to give.
@@ -104,14 +102,11 @@ fn process(options: &Options, host: &Host, bounding: Vec<String>) -> Result<Proc
     let wanted = &options.confinement;
     Ok(Process {
         terminal: options.tty,
-        console_size: options
-            .console_size
-            .clone()
-            .filter(|size| options.tty && (size.height > 0 || size.width > 0)),
-        user: user(options)?,
+        console_size: if options.tty { exec::size(&options.console_size) } else { None },
+        user: exec::identity(&options.user, &options.group_add)?,
         args: args(options)?,
         env,
-        cwd: cwd(options)?,
+        cwd: exec::directory(&options.cwd)?,
         capabilities: Some(capabilities::sets(bounding)),
         rlimits: process::rlimits(&options.ulimits, host)?,
         no_new_privileges: wanted.no_new_privileges,
@@ -130,25 +125,6 @@ fn args(options: &Options) -> Result<Vec<String>, Error> {
     let init = options.init.is_some() && options.namespaces.pid.is_private();
     let before: &[&str] = if init { &[INIT_PATH, "--"] } else { &[] };
     Ok(before.iter().map(|word| (*word).to_owned()).chain(options.args.iter().cloned()).collect())
-}
-
-fn cwd(options: &Options) -> Result<String, Error> {
-    match options.cwd.as_str() {
-        "" => Ok("/".to_owned()),
-        path if path.starts_with('/') && !path.contains('\0') => Ok(path.to_owned()),
-        path => Err(Error::invalid("working directory", path, "it is not absolute")),
-    }
-}
-
-/// CVE-2022-36109: the group itself is one of the additional ones, so that a file which it may not read stays unreadable
-/// for a program that changes its group.
-fn user(options: &Options) -> Result<OciUser, Error> {
-    let user = &options.user;
-    let all = || std::iter::once(&user.gid).chain(&user.additional_gids).chain(&options.group_add);
-    let mut seen = BTreeSet::new();
-    let gids: Vec<u32> = all().copied().filter(|gid| seen.insert(*gid)).collect();
-    at_most("groups of a process", gids.len(), MAX_GROUPS)?;
-    Ok(OciUser { uid: user.uid, gid: user.gid, additional_gids: gids, ..OciUser::default() })
 }
 
 fn apparmor(options: &Options, host: &Host) -> Result<String, Error> {

@@ -14,7 +14,8 @@ mod capabilities;
 pub mod cdi;
 mod devices;
 mod error;
-#[cfg(feature = "fuzzing")]
+mod exec;
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 mod generate;
 mod host;
@@ -33,6 +34,7 @@ pub mod user;
 
 pub use capabilities::{ALL_CAPABILITIES, DEFAULT_CAPABILITIES, capabilities, is_capability};
 pub use error::Error;
+pub use exec::{Exec, exec};
 pub use generate::{SPEC_VERSION, generate};
 pub use host::{Host, KernelVersion, Support};
 pub use mounts::{Access, Bind, Mount, MountKind, Propagation, Recursion, tmpfs_options};
