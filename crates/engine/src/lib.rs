@@ -31,7 +31,7 @@ pub use container::{
 };
 pub use engine::{Engine, Parts, Settings};
 pub use error::{Error, Result};
-pub use event::{ENGINE_EVENT, Event, EventKind, Events};
+pub use event::{ENGINE_EVENT, Event, EventKind, Events, MAX_PAST};
 pub use gantry_network::{Endpoint, Protocol, PublishedPort};
 pub use names::MAX_NAME_BYTES;
 pub use options::{

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gantry_logs::{Format, Frames, Framing, LogCursor, Progress, Query};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
@@ -259,12 +260,21 @@ impl Engine {
         {
             Some(fd) => {
                 let fd = fd.map_err(Error::io("watching", "a log"))?;
-                Some(AsyncFd::register(fd).map_err(|error| Error::io("watching", "a log")(error.into()))?)
+                Some(watched(fd)?)
             }
             None => None,
         };
         Ok(LogStream { cursor, frames, watch, moments, ends: follow.then_some(ends) })
     }
+}
+
+/// A descriptor that tokio watches.
+fn watched(fd: OwnedFd) -> Result<AsyncFd<OwnedFd>> {
+    #[expect(
+        deprecated,
+        reason = "what the other one asks for, that the descriptor stays the same, an OwnedFd gives"
+    )]
+    AsyncFd::with_interest(fd, Interest::READABLE).map_err(Error::io("watching", "a log"))
 }
 
 impl LogStream {

@@ -133,7 +133,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
 
 fn console(size: (u16, u16)) -> Option<ConsoleSize> {
     let (columns, rows) = size;
-    (columns > 0 && rows > 0).then(|| ConsoleSize { width: columns.into(), height: rows.into() })
+    (columns > 0 && rows > 0).then(|| ConsoleSize { width: columns, height: rows })
 }
 
 fn init(engine: &Engine) -> Result<String> {
@@ -234,7 +234,9 @@ fn namespaces(engine: &Engine, record: &Record, network: Network, looks: Looks) 
     match isolation.userns_mode.as_str() {
         "" | "host" => {}
         mode => {
-            return Err(Error::Unsupported(format!("user namespace mode {mode:?} is not supported: host is")));
+            return Err(Error::Unsupported(format!(
+                "user namespace mode {mode:?} is not supported: host is"
+            )));
         }
     }
     Ok(Namespaces { network, ipc, pid, uts, cgroup, user: UserNamespace::Host })
