@@ -1,0 +1,3 @@
+//! The engine itself: who it is, what it has, what happens.
+
+pub(crate) mod ping;
