@@ -37,6 +37,7 @@ pub mod progress;
 mod pull;
 mod push;
 mod recover;
+mod remote;
 mod repair;
 mod sandboxes;
 mod snapshots;
