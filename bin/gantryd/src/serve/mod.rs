@@ -8,6 +8,7 @@
 //! ```
 //! A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
 
+mod docker;
 mod idle;
 mod incoming;
 mod log;
@@ -31,6 +32,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use futures_util::Stream;
 use gantry_config::Config;
+use gantry_config::docker::DockerDaemon;
 use gantry_door_containerd::{About, Door, Limits, Proxy, serve_events};
 use gantry_primitives::{Access, Store};
 use gantry_types::ErrorKind;
@@ -112,7 +114,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         tracing::warn!(error = format!("{error:#}"), "no traces are sent");
     }
     let place = Place::take(&config.store.root, settings.state())?;
-    let sockets = Sockets::open(config)?;
+    let daemon = docker::read(config)?;
+    let sockets = Sockets::open(config, &daemon)?;
     let mut next = Upgrade::prepare(&sockets)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
@@ -127,7 +130,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         traces.run_on(runtime.handle());
     }
     let root = config.store.root.clone();
-    let result = runtime.block_on(serve(options, settings, log, &place, sockets, &mut next));
+    let result = runtime.block_on(serve(options, settings, log, &place, &daemon, sockets, &mut next));
     if let (Some(traces), Ok(_)) = (traces, &result) {
         traces.end();
     }
@@ -178,15 +181,18 @@ struct Sockets {
     grpc: Socket,
     /// Shims that have events.
     events: Socket,
+    /// Clients of Docker's API.
+    docker: docker::Doors,
 }
 
 impl Sockets {
-    fn open(config: &Config) -> Result<Self> {
+    fn open(config: &Config, daemon: &DockerDaemon) -> Result<Self> {
         let mut given = socket::given();
         let (grpc, ttrpc) = (&config.grpc, &config.ttrpc);
         Ok(Self {
             grpc: Socket::open(&grpc.address, grpc.uid, grpc.gid, &mut given)?,
             events: Socket::open(&config.ttrpc_address(), ttrpc.uid, ttrpc.gid, &mut given)?,
+            docker: docker::Doors::open(daemon, &mut given)?,
         })
     }
 }
@@ -202,6 +208,7 @@ async fn serve(
     settings: Settings,
     log: Log,
     place: &Place,
+    docker: &DockerDaemon,
     sockets: Sockets,
     next: &mut Upgrade,
 ) -> Result<Ended> {
@@ -216,6 +223,16 @@ async fn serve(
     let tasks = tasks::open(config, &store, API_VERSION).await?;
     let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
     let (accesses, access) = watch::channel(store::access(config));
+    let engine = docker::open(config, docker, &store, &tasks, access.clone()).await?;
+    let docker_door = gantry_door_docker::Door {
+        engine,
+        about: Arc::new(docker::about(config, docker, &place.uuid, REVISION.unwrap_or_default())),
+        limits: gantry_door_docker::Limits::default(),
+        observer: None,
+        serving: ended.clone(),
+    };
+    let (listeners, mut remove_docker) = sockets.docker.listeners(docker)?;
+    let mut docker_served = tokio::spawn(async move { docker_door.serve(listeners).await });
     let door = Door {
         store: store.clone(),
         tasks: tasks.as_ref().clone(),
@@ -261,6 +278,9 @@ async fn serve(
             result = &mut events => {
                 break result.context("the receiver of events panicked").map(|()| Ended::ForGood);
             }
+            result = &mut docker_served => {
+                break result.context("the Docker door panicked").map(|()| Ended::ForGood);
+            }
             result = &mut figures => {
                 break result.context("the metrics panicked")?.map(|()| Ended::ForGood);
             }
@@ -273,6 +293,7 @@ async fn serve(
         // They are the next one's.
         remove.keep();
         remove_events.keep();
+        remove_docker.iter_mut().for_each(socket::Remove::keep);
         tracing::info!("ending, for the next binary");
     } else {
         daemon.manager.stopping();
@@ -284,6 +305,9 @@ async fn serve(
     }
     if !events.is_finished() {
         drain(&mut signals, &mut events).await?;
+    }
+    if !docker_served.is_finished() {
+        drain(&mut signals, &mut docker_served).await?;
     }
     tasks.let_go();
     let store = daemon.store;

@@ -34,10 +34,12 @@ impl Upgrade {
     pub(crate) fn prepare(sockets: &Sockets) -> Result<Self> {
         let (grpc, ours) = sockets.grpc.another().context("cannot duplicate a socket")?;
         let (events, _) = sockets.events.another().context("cannot duplicate a socket")?;
+        let mut listeners = vec![grpc, events];
+        listeners.extend(sockets.docker.others().context("cannot duplicate a socket")?);
         Ok(Self {
             binary: std::env::current_exe().context("cannot tell which binary this is")?,
             arguments: std::env::args_os().skip(1).collect(),
-            listeners: vec![grpc, events],
+            listeners,
             ours,
         })
     }
