@@ -22,9 +22,9 @@ pub struct Host {
     pub devices: Vec<HostDevice>,
     /// Numbers of the CPUs that have /sys/devices/system/cpu/cpuN/thermal_throttle.
     pub thermal_throttle_cpus: Vec<u32>,
-    /// Default kernel parameters of a new network namespace that exist here (see [`crate::generate`]).
+    /// Whether this kernel has net.ipv4.ping_group_range: who has a network of their own may ping without a capability.
     pub unprivileged_ping: bool,
-    /// The same of net.ipv4.ip_unprivileged_port_start.
+    /// Whether it has net.ipv4.ip_unprivileged_port_start: the same of opening low ports.
     pub unprivileged_ports: bool,
     /// Whether the daemon itself runs in a user namespace (rootless).
     pub user_namespace: bool,
