@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use crate::escape::Sink;
 use crate::split::{Rule, Splitter};
-use crate::{Driver, Ending, Entry, Format, LogReader, Stream, Timestamp, cri, json};
+use crate::{Driver, Ending, Entry, Format, LogReader, Stream, Timestamp, cri, json, local};
 
 const NOW: Timestamp = Timestamp::new(1_709_251_200, 123_456_000);
 
@@ -31,9 +31,12 @@ pub fn log(bytes: &[u8]) {
 /// Output of a container, in steps: the first byte of each says how long it is and whose. What is written must be read back
 /// as it was, but for what json-file replaces.
 pub fn round_trip(bytes: &[u8]) {
-    for (format, rule) in
-        [(Format::JsonFile, Rule::Json), (Format::Cri, Rule::Cri(7)), (Format::Cri, Rule::Cri(16_384))]
-    {
+    for (format, rule) in [
+        (Format::JsonFile, Rule::Json),
+        (Format::Local, Rule::Json),
+        (Format::Cri, Rule::Cri(7)),
+        (Format::Cri, Rule::Cri(16_384)),
+    ] {
         let mut streams = [Stream::Stdout, Stream::Stderr].map(|stream| Written::new(stream, format, rule));
         let mut log = Vec::new();
         let mut rest = bytes;
@@ -50,28 +53,46 @@ pub fn round_trip(bytes: &[u8]) {
     }
 }
 
+enum Encoder {
+    Json(json::Encoder),
+    Local(local::Encoder),
+    Cri(cri::Encoder),
+}
+
+impl Encoder {
+    fn push(&mut self, log: &mut impl Sink, piece: &[u8], ending: Ending) {
+        match self {
+            Self::Json(json) => json.push(log, piece, ending, NOW),
+            Self::Local(local) => local.push(log, piece, ending, NOW),
+            Self::Cri(cri) => cri.push(log, piece, ending, NOW),
+        }
+    }
+}
+
 /// One stream, what was written to it, and what its records should give.
 struct Written {
     stream: Stream,
     splitter: Splitter,
-    json: Option<json::Encoder>,
-    cri: cri::Encoder,
+    encoder: Encoder,
     output: Vec<u8>,
     pieces: Vec<(Vec<u8>, Ending)>,
 }
 
 impl Written {
     fn new(stream: Stream, format: Format, rule: Rule) -> Self {
-        let json = (format == Format::JsonFile).then(|| json::Encoder::new(stream, None));
-        let (splitter, cri) = (Splitter::new(rule), cri::Encoder::new(stream));
-        Self { stream, splitter, json, cri, output: Vec::new(), pieces: Vec::new() }
+        let encoder = match format {
+            Format::JsonFile => Encoder::Json(json::Encoder::new(stream, None)),
+            Format::Local => Encoder::Local(local::Encoder::new(stream)),
+            Format::Cri => Encoder::Cri(cri::Encoder::new(stream)),
+        };
+        Self { stream, splitter: Splitter::new(rule), encoder, output: Vec::new(), pieces: Vec::new() }
     }
 
     fn write(&mut self, part: &[u8], log: &mut Vec<u8>) {
         self.output.extend_from_slice(part);
-        let (json, cri, pieces) = (&mut self.json, &mut self.cri, &mut self.pieces);
+        let (encoder, pieces) = (&mut self.encoder, &mut self.pieces);
         let taken = self.splitter.push(part, |piece, ending| {
-            encode(json.as_mut(), cri, log, piece, ending);
+            encoder.push(log, piece, ending);
             pieces.push((piece.to_vec(), ending));
             true
         });
@@ -79,9 +100,9 @@ impl Written {
     }
 
     fn end(&mut self, log: &mut Vec<u8>) {
-        let (json, cri, pieces) = (&mut self.json, &mut self.cri, &mut self.pieces);
+        let (encoder, pieces) = (&mut self.encoder, &mut self.pieces);
         self.splitter.end(|piece, ending| {
-            encode(json.as_mut(), cri, log, piece, ending);
+            encoder.push(log, piece, ending);
             pieces.push((piece.to_vec(), ending));
         });
     }
@@ -91,13 +112,13 @@ impl Written {
         let mut joined = Vec::new();
         for (piece, ending) in &self.pieces {
             let entry = found.next().expect("a record of each piece");
-            let expected = if format == Format::Cri { piece.clone() } else { replaced(piece) };
+            let expected = if format == Format::JsonFile { replaced(piece) } else { piece.clone() };
             assert_eq!((&entry.content, entry.ending), (&expected, *ending));
             joined.extend_from_slice(piece);
             joined.extend((*ending == Ending::Line).then_some(b'\n'));
         }
         assert!(found.next().is_none());
-        if format == Format::JsonFile {
+        if format != Format::Cri {
             assert_eq!(joined, self.output);
         } else {
             let unix: Vec<u8> = self.output.split(|&byte| byte == b'\n').fold(Vec::new(), |mut all, line| {
@@ -109,19 +130,6 @@ impl Written {
             let tail = if self.output.last() == Some(&b'\r') { &b"\r"[..] } else { b"" };
             assert_eq!([&joined[..], b"\n"].concat(), [&unix[..unix.len() - 1], tail, b"\n"].concat());
         }
-    }
-}
-
-fn encode(
-    json: Option<&mut json::Encoder>,
-    cri: &mut cri::Encoder,
-    log: &mut impl Sink,
-    piece: &[u8],
-    ending: Ending,
-) {
-    match json {
-        Some(json) => json.push(log, piece, ending, NOW),
-        None => cri.push(log, piece, ending, NOW),
     }
 }
 

@@ -5,6 +5,7 @@ mod parse;
 mod remote;
 #[cfg(test)]
 mod tests;
+mod uri;
 
 use std::path::{Path, PathBuf};
 

@@ -163,3 +163,15 @@ fn fields_of_the_journal_have_dockers_names() {
     assert_eq!(found, expected);
     assert!(parse("journald://").is_ok());
 }
+
+#[test]
+fn what_is_written_as_a_uri_is_parsed_as_it_was() {
+    let uri =
+        Driver::uri("local", Some(Path::new("/a b/?&%\u{e9}")), [("max-size", "7"), ("mode", "blocking")]);
+    assert_eq!(uri, "local:///a%20b/%3F%26%25%C3%A9?max-size=7&mode=blocking");
+    let Ok(Driver::Local(local)) = parse(&uri) else { panic!("{uri}") };
+    assert_eq!((local.path.as_path(), local.max_size_bytes), (Path::new("/a b/?&%\u{e9}"), 7));
+    let tag = "a+b&c=d %\u{2603}";
+    let Ok(Driver::Syslog(syslog)) = parse(&Driver::uri("syslog", None, [("tag", tag)])) else { panic!() };
+    assert_eq!(syslog.tag, tag);
+}
