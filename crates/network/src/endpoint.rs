@@ -142,6 +142,27 @@ pub struct Endpoint {
     pub ports: Vec<PublishedPort>,
 }
 
+/// What a container's device has moved, as the container sees it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bytes that came in.
+    pub received_bytes: u64,
+    /// Packets that came in.
+    pub received_packets: u64,
+    /// Packets that came in and were no good.
+    pub received_errors: u64,
+    /// Packets that came in and were dropped.
+    pub received_dropped: u64,
+    /// Bytes that went out.
+    pub sent_bytes: u64,
+    /// Packets that went out.
+    pub sent_packets: u64,
+    /// Packets that could not go out.
+    pub sent_errors: u64,
+    /// Packets that were dropped on the way out.
+    pub sent_dropped: u64,
+}
+
 /// The address of a device on Ethernet, written `02:42:ac:11:00:02`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

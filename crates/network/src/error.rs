@@ -39,7 +39,17 @@ pub enum Error {
         /// Its protocol.
         protocol: Protocol,
     },
-    /// Another program of the host has the port, or the address is not the host's. The words are docker's.
+    /// Another program of the host has the port. The words are docker's.
+    #[error("failed to bind host port for {address}:{port}/{protocol}: address already in use")]
+    PortInUse {
+        /// The host's address.
+        address: IpAddr,
+        /// The port.
+        port: u16,
+        /// Its protocol.
+        protocol: Protocol,
+    },
+    /// The port cannot be bound.
     #[error("failed to bind host port for {address}:{port}/{protocol}")]
     PortBind {
         /// The host's address.
@@ -48,7 +58,7 @@ pub enum Error {
         port: u16,
         /// Its protocol.
         protocol: Protocol,
-        /// Why: `EADDRINUSE` or `EADDRNOTAVAIL` mostly.
+        /// Why: `EADDRNOTAVAIL` mostly, where the address is not the host's.
         #[source]
         source: Errno,
     },
@@ -173,6 +183,7 @@ impl Error {
             Error::Invalid { .. } | Error::AddressOutside { .. } => ErrorKind::InvalidArgument,
             Error::Unsupported { .. } => ErrorKind::Unimplemented,
             Error::PortAllocated { .. }
+            | Error::PortInUse { .. }
             | Error::PortBind { .. }
             | Error::AddressInUse { .. }
             | Error::NoFreeNetwork { .. }

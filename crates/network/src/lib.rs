@@ -24,7 +24,7 @@ mod ports;
 pub mod resolv;
 mod setting;
 
-pub use endpoint::{Attach, Endpoint, MacAddress, PortRequest, Protocol, PublishedPort};
+pub use endpoint::{Attach, Counters, Endpoint, MacAddress, PortRequest, Protocol, PublishedPort};
 pub use error::Error;
 pub use facts::{Chain, HostFacts};
 pub use network::{Bridge, Network};

@@ -10,7 +10,7 @@ use gantry_sys::Errno;
 use gantry_sys::netlink::{CREATE_EXCLUSIVELY, Netlink, Rejected, Request, attributes};
 use ipnet::Ipv4Net;
 
-use crate::endpoint::MacAddress;
+use crate::endpoint::{Counters, MacAddress};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
@@ -25,6 +25,7 @@ const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
+const IFLA_STATS64: u16 = 23;
 const IFLA_GROUP: u16 = 27;
 const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
@@ -239,6 +240,34 @@ pub(crate) fn make_pair<N: AsFd>(socket: &Netlink, pair: &Pair<'_, N>) -> Result
         },
     );
     socket.execute_all(vec![create, port])
+}
+
+/// What the end of a pair on the host has moved, seen from the other.
+pub(crate) fn counters_across(socket: &Netlink, device: &str) -> Result<Counters, Errno> {
+    let request = Request::new(RTM_GETLINK, 0, &link_head(0, 0)).with(IFLA_IFNAME, &name(device));
+    let mut found = None;
+    socket.query(request, &mut |message| {
+        let statistics =
+            attributes(message.get(16..).unwrap_or_default()).find(|(kind, _)| *kind == IFLA_STATS64);
+        found = statistics.and_then(|(_, value)| {
+            // `struct rtnl_link_stats64`: received and sent packets, bytes, errors, dropped.
+            let (numbers, _) = value.as_chunks::<8>();
+            let numbers = numbers.first_chunk::<8>()?.map(u64::from_ne_bytes);
+            let [sent_packets, received_packets, sent_bytes, received_bytes, ..] = numbers;
+            let [.., sent_errors, received_errors, sent_dropped, received_dropped] = numbers;
+            Some(Counters {
+                received_bytes,
+                received_packets,
+                received_errors,
+                received_dropped,
+                sent_bytes,
+                sent_packets,
+                sent_errors,
+                sent_dropped,
+            })
+        });
+    })?;
+    found.ok_or(Errno::BADMSG)
 }
 
 /// Deletes devices; those that are not there are deleted.

@@ -42,12 +42,25 @@ pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error
     })
 }
 
-/// Runs `work` in a network namespace.
-pub(crate) fn within<T: Send>(
-    netns: BorrowedFd<'_>,
-    work: impl FnOnce() -> T + Send,
-) -> Result<Result<T, Errno>, Error> {
-    apart(|| ns::setns(netns, NEWNET).map(|()| work()))
+/// Makes a network namespace that another made ready for devices, and a socket that speaks to it.
+pub(crate) fn prepare(netns: BorrowedFd<'_>, path: &Path) -> Result<Netlink, Error> {
+    apart(|| {
+        ns::setns(netns, NEWNET).map_err(Error::netns("entering the", path))?;
+        set_defaults()?;
+        Netlink::open().map_err(Error::netns("speaking to the", path))
+    })?
+}
+
+fn set_defaults() -> Result<(), Error> {
+    for (setting, value) in DEFAULTS {
+        match fs::write(setting, value) {
+            Ok(()) => {}
+            // A kernel without IPv6.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Error::Setting { step: "writing", path: setting.into(), source }),
+        }
+    }
+    Ok(())
 }
 
 /// Opens the file of a network namespace.
@@ -89,14 +102,7 @@ pub(crate) fn make() -> Result<Fresh, Error> {
     apart(|| {
         ns::unshare(NEWNET).map_err(Error::netns(STEP, path))?;
         net::loopback_up().map_err(Error::netns("bringing up the loopback device of the", path))?;
-        for (setting, value) in DEFAULTS {
-            match fs::write(setting, value) {
-                Ok(()) => {}
-                // A kernel without IPv6.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Error::Setting { step: "writing", path: setting.into(), source }),
-            }
-        }
+        set_defaults()?;
         let socket = Netlink::open().map_err(Error::netns(STEP, path))?;
         Ok(Fresh { netns: open(path).map_err(Error::netns(STEP, path))?, socket })
     })?

@@ -118,7 +118,7 @@ impl Ports {
         for port in ports {
             match self.reserve(protocol, address, port) {
                 Ok(()) => return Ok(Some(port)),
-                Err(Error::PortAllocated { .. } | Error::PortBind { source: Errno::ADDRINUSE, .. }) => {}
+                Err(Error::PortAllocated { .. } | Error::PortInUse { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -129,8 +129,11 @@ impl Ports {
         if self.is_taken(protocol, address, port) {
             return Err(Error::PortAllocated { address, port, protocol });
         }
-        let socket = open_socket(protocol, SocketAddr::new(address, port))
-            .map_err(|source| Error::PortBind { address, port, protocol, source })?;
+        let socket =
+            open_socket(protocol, SocketAddr::new(address, port)).map_err(|source| match source {
+                Errno::ADDRINUSE => Error::PortInUse { address, port, protocol },
+                source => Error::PortBind { address, port, protocol, source },
+            })?;
         self.insert(protocol, address, port, socket);
         Ok(())
     }
@@ -148,7 +151,7 @@ impl Ports {
     pub(crate) fn adopt(&mut self, port: &PublishedPort) -> Result<(), Error> {
         let PublishedPort { host_ip: address, host_port: port, protocol, .. } = *port;
         match self.reserve(protocol, address, port) {
-            Err(error @ Error::PortBind { .. }) => {
+            Err(error @ (Error::PortInUse { .. } | Error::PortBind { .. })) => {
                 self.insert(protocol, address, port, None);
                 Err(error)
             }
@@ -175,7 +178,7 @@ impl Ports {
 
     /// Whether a refusal may be the echo of ourselves, so that trying again is worth it.
     pub(crate) fn may_be_echo(&self, refusal: &Error) -> bool {
-        let Error::PortBind { port, protocol, source: Errno::ADDRINUSE, .. } = refusal else { return false };
+        let Error::PortInUse { port, protocol, .. } = refusal else { return false };
         let of_port = self.given_back.iter().filter(|(key, _)| *key == (*protocol, *port));
         of_port.map(|(_, when)| when.elapsed()).any(|age| age < ECHO)
     }
@@ -262,11 +265,11 @@ mod tests {
         let theirs = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = theirs.local_addr().unwrap().port();
         let refused = ports.take_all(&[request(port, 0, Protocol::Tcp)], LOCAL);
-        assert!(matches!(refused, Err(Error::PortBind { source: Errno::ADDRINUSE, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::PortInUse { .. })), "{refused:?}");
         let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = theirs.local_addr().unwrap().port();
         let refused = ports.take_all(&[request(port, 0, Protocol::Udp)], ANY);
-        assert!(matches!(refused, Err(Error::PortBind { source: Errno::ADDRINUSE, .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::PortInUse { .. })), "{refused:?}");
         assert_eq!(ports.len(), 0);
     }
 

@@ -165,6 +165,14 @@ impl Netlink {
         self.converse(request.finish(NLM_F_ACK), &mut |_| {})
     }
 
+    /// Asks for one thing; gives what comes before the acknowledgement, without its header, to `each`.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn query(&self, request: Request, each: &mut dyn FnMut(&[u8])) -> Result<(), Errno> {
+        self.converse(request.finish(NLM_F_ACK), each)
+    }
+
     /// Asks for everything of a kind; gives each message without its header to `each`.
     ///
     /// # Errors

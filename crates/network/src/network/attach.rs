@@ -144,6 +144,10 @@ impl Shared {
 
     fn connect(&self, endpoint: &Endpoint, netns: &OwnedFd, ready: &Ready) -> Result<(), Error> {
         let host = endpoint.host_interface.as_str();
+        let inside = match self.sockets.take(netns.as_fd()) {
+            Some(socket) => socket,
+            None => netns::prepare(netns.as_fd(), &endpoint.netns)?,
+        };
         let socket = Netlink::open().map_err(Error::link("making the device", host))?;
         let pair = Pair {
             host,
@@ -160,30 +164,13 @@ impl Shared {
         };
         let made = link::make_pair(&socket, &pair).map_err(|rejected| rejected.errno);
         made.map_err(Error::link("making the pair of devices", format!("{host} and {}", endpoint.interface)))
-            .and_then(|()| self.configure(endpoint, netns))
+            .and_then(|()| configure(endpoint, &inside))
             .and_then(|()| self.publish(endpoint))
             .inspect_err(|_| {
                 if let Err(errno) = link::delete(&socket, &[host.to_owned()]) {
                     tracing::warn!(device = host, %errno, "the device of a failed attachment stays");
                 }
             })
-    }
-
-    /// Gives the end inside its address and the way out.
-    fn configure(&self, endpoint: &Endpoint, netns: &OwnedFd) -> Result<(), Error> {
-        let device = endpoint.interface.as_str();
-        let address = Ipv4Net::new(endpoint.address, endpoint.prefix_len).expect("a network's prefix is one");
-        let inside = |socket: Netlink| {
-            let index = socket.index_of(device)?;
-            link::configure(&socket, index, address, endpoint.gateway).map_err(|rejected| rejected.errno)
-        };
-        let configured = match self.sockets.take(netns.as_fd()) {
-            Some(socket) => inside(socket),
-            None => {
-                netns::within(netns.as_fd(), || Netlink::open().and_then(inside))?.and_then(|inside| inside)
-            }
-        };
-        configured.map_err(Error::link("configuring", device))
     }
 
     fn publish(&self, endpoint: &Endpoint) -> Result<(), Error> {
@@ -209,4 +196,15 @@ impl Shared {
         drop(state);
         self.worker.depart(endpoint.clone(), ours);
     }
+}
+
+/// Gives the end inside its address and the way out.
+fn configure(endpoint: &Endpoint, inside: &Netlink) -> Result<(), Error> {
+    let device = endpoint.interface.as_str();
+    let address = Ipv4Net::new(endpoint.address, endpoint.prefix_len).expect("a network's prefix is one");
+    let configured = inside.index_of(device).and_then(|index| {
+        let configured = link::configure(inside, index, address, endpoint.gateway);
+        configured.map_err(|rejected| rejected.errno)
+    });
+    configured.map_err(Error::link("configuring", device))
 }

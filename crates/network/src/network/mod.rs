@@ -11,9 +11,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::endpoint::{Attach, Endpoint, PublishedPort};
+use gantry_sys::netlink::Netlink;
+
+use crate::endpoint::{Attach, Counters, Endpoint, PublishedPort};
 use crate::error::Error;
 use crate::filter::Filter;
+use crate::link;
 use crate::netns::{self, Directory};
 use crate::options::Options;
 use pool::{Pool, Sockets};
@@ -168,6 +171,16 @@ impl Network {
     /// Those of the packet filter.
     pub fn rewrite_rules(&self) -> Result<(), Error> {
         lock(&self.shared().filter).as_ref().map_or(Ok(()), Filter::rewrite)
+    }
+
+    /// What a container's device has moved so far.
+    ///
+    /// # Errors
+    /// NotFound when it is gone.
+    pub fn counters(&self, endpoint: &Endpoint) -> Result<Counters, Error> {
+        let device = endpoint.host_interface.as_str();
+        let counters = Netlink::open().and_then(|socket| link::counters_across(&socket, device));
+        counters.map_err(Error::link("reading the counters of", device))
     }
 
     /// What is attached.

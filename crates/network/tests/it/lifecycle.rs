@@ -106,7 +106,7 @@ fn conflicts_are_told_in_dockers_words_and_leave_nothing() {
         let theirs = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let error = attach(theirs.local_addr().unwrap().port()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        assert!(matches!(error, Error::PortBind { .. }), "{error}");
+        assert!(matches!(error, Error::PortInUse { .. }), "{error}");
         let same_id = network.attach(&Attach::new("one", &path)).unwrap_err();
         assert_eq!(same_id.kind(), ErrorKind::AlreadyExists);
         let taken = Attach { address: Some(Ipv4Addr::new(172, 17, 0, 2)), ..Attach::new("two", &path) };
@@ -234,6 +234,45 @@ fn the_bridges_network_is_free_or_configured_or_that_which_it_has() {
         );
         let taken = bridge_of(host, |options| options.bridge = "up0".to_owned());
         assert!(matches!(taken, Err(Error::NotABridge { .. })));
+    });
+}
+
+#[test]
+fn bytes_are_counted_from_the_containers_side() {
+    require!(Need::Root, Need::Program("ip"));
+    on_host(BridgeNetfilter::Off, |host| {
+        let network = Network::open(host.options()).unwrap();
+        let container = Container::start(&network, "one", &[]);
+        let before = network.counters(&container.endpoint).unwrap();
+        let socket =
+            within(&container.netns, || std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 9)).unwrap());
+        for _ in 0..10 {
+            socket.send_to(&[0; 1000], address(container.endpoint.gateway, 9)).unwrap();
+        }
+        let after = network.counters(&container.endpoint).unwrap();
+        assert!((10_000..20_000).contains(&(after.sent_bytes - before.sent_bytes)), "{before:?} {after:?}");
+        assert!(after.sent_packets - before.sent_packets >= 10);
+        let endpoint = container.endpoint.clone();
+        container.stop(&network);
+        network.settle();
+        assert_eq!(network.counters(&endpoint).unwrap_err().kind(), ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn a_network_namespace_of_anothers_making_is_made_ready() {
+    require!(Need::Root, Need::Program("ip"));
+    on_host(BridgeNetfilter::Off, |host| {
+        let network = Network::open(host.options()).unwrap();
+        let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&host.outside));
+        let endpoint = network.attach(&Attach::new("outside", path)).unwrap();
+        host.at_outside(|| {
+            let setting =
+                |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/eth0/{name}"));
+            assert_eq!(setting("accept_ra").unwrap(), "0\n");
+            assert_eq!(setting("disable_ipv6").unwrap(), "1\n");
+        });
+        network.detach(&endpoint);
     });
 }
 
