@@ -15,7 +15,7 @@ use crate::options::LogOptions;
 use crate::{Error, Result};
 
 /// The containerd namespace of docker's containers.
-pub(crate) const NAMESPACE: &str = "moby";
+pub(crate) const NAMESPACE: &str = gantry_primitives::ENGINE_NAMESPACE;
 /// The shortest beginning of an id that is looked for is one digit, as with docker; the longest name that can be one.
 const ID_DIGITS: usize = 64;
 

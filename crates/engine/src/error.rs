@@ -19,6 +19,17 @@ pub enum Error {
         /// By which name.
         name: String,
     },
+    /// There is no such file in a container.
+    #[error("Could not find the file {path} in container {container}")]
+    NoFile {
+        /// The file, as it was asked for.
+        path: String,
+        /// The name of the container.
+        container: String,
+    },
+    /// What was to be written to is read-only.
+    #[error("{0} is marked read-only")]
+    ReadOnly(&'static str),
     /// The request makes no sense, whatever the state.
     #[error("{0}")]
     Invalid(String),
@@ -95,6 +106,8 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NoFile { .. } => ErrorKind::NotFound,
+            Self::ReadOnly(_) => ErrorKind::PermissionDenied,
             Self::Invalid(_) => ErrorKind::InvalidArgument,
             Self::Conflict(_) | Self::Foreign { .. } => ErrorKind::FailedPrecondition,
             Self::NotModified(_) => ErrorKind::AlreadyExists,

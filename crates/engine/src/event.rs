@@ -13,7 +13,7 @@ pub const ENGINE_EVENT: &str = "gantry.engine.v1.Event";
 /// The most events of the past that are handed out at once.
 pub const MAX_PAST: usize = 10_000;
 /// The topics of the engine's events; the kind follows.
-const TOPIC: &str = "/engine/";
+const TOPIC: &str = gantry_primitives::ENGINE_TOPICS;
 
 /// What something happened to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -123,8 +123,8 @@ impl Engine {
         Ok((ours.collect(), last))
     }
 
-    /// Writes an event to the journal.
-    pub(crate) async fn announce(&self, event: &Event) {
+    /// Writes an event to the journal: of what changes no record.
+    pub async fn announce(&self, event: &Event) {
         let namespace = self.shared.namespace.clone();
         if let Err(error) = self.shared.store.commit(namespace, vec![event.step()]).await {
             tracing::warn!(%error, action = event.action, "an event could not be written down");

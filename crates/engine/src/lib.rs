@@ -23,11 +23,13 @@ pub mod image;
 mod names;
 mod options;
 mod record;
+mod tree;
 mod volume;
 
 pub use container::{
     AttachRequest, Attached, Container, Created, Exec, ExecOptions, ExecState, Frame, LogRequest, LogStream,
     Moment, Owner, RemoveRequest, Stats, StreamInput, StreamOutput, Streams, Traffic, UpdateRequest, WaitFor,
+    signal,
 };
 pub use engine::{Engine, Parts, Settings};
 pub use error::{Error, Result};
@@ -41,4 +43,5 @@ pub use options::{
 pub use record::{
     Command, DEFAULT_STOP_TIMEOUT, Health, HealthStatus, ImageOf, MountPoint, Probe, Record, State, Status,
 };
+pub use tree::{FileChange, FileChangeKind, FileStat, Overwrite, Ownership, PutOptions, Sizes};
 pub use volume::{Volume, VolumeRequest};

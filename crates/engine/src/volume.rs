@@ -241,7 +241,7 @@ const FLAGS: [(&str, MountFlags); 9] = [
     ("bind", MountFlags::BIND),
 ];
 
-fn mount_volume(volume: &Volume) -> Result<()> {
+pub(crate) fn mount_volume(volume: &Volume) -> Result<()> {
     let is_mounted = || -> std::io::Result<bool> {
         use std::os::unix::fs::MetadataExt as _;
         let parent = volume.mountpoint.parent().unwrap_or(&volume.mountpoint);

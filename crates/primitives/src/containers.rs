@@ -3,6 +3,7 @@
 use gantry_metadata::{Container, containers};
 use gantry_types::{ErrorKind, Namespace};
 
+use crate::documents::refuse_owned;
 use crate::filter::{Fields, Filters, label};
 use crate::{Result, Store};
 
@@ -48,7 +49,10 @@ impl Store {
         fields: Vec<String>,
     ) -> Result<Container> {
         self.blocking(move |inner| {
-            inner.write(move |change| Ok(containers::update(change, &namespace, &container, &fields)?))
+            inner.write(move |change| {
+                refuse_owned(change, &namespace, &container.id)?;
+                Ok(containers::update(change, &namespace, &container, &fields)?)
+            })
         })
         .await
     }
@@ -91,10 +95,13 @@ impl Store {
     /// Removes a record. Whether its container runs is for the caller to ask.
     ///
     /// # Errors
-    /// NotFound.
+    /// NotFound; FailedPrecondition for one of the engine's.
     pub async fn container_delete(&self, namespace: Namespace, id: String) -> Result<()> {
         self.blocking(move |inner| {
-            inner.write(move |change| Ok(containers::delete(change, &namespace, &id)?))
+            inner.write(move |change| {
+                refuse_owned(change, &namespace, &id)?;
+                Ok(containers::delete(change, &namespace, &id)?)
+            })
         })
         .await
     }

@@ -5,6 +5,13 @@ use gantry_types::Namespace;
 
 use crate::{Result, Store};
 
+/// The namespace of the engine's containers.
+pub const ENGINE_NAMESPACE: &str = "moby";
+/// The kind of the documents of its containers.
+pub const CONTAINER_DOCUMENT: &str = "container";
+/// What the topics of its events begin with; clients of containerd's events do not get them.
+pub const ENGINE_TOPICS: &str = "/engine/";
+
 /// One change of several that are made together or not at all.
 #[derive(Debug, Clone)]
 pub enum Step {
@@ -70,6 +77,15 @@ impl Store {
     pub async fn documents(&self, kind: &'static str) -> Result<Vec<(String, Vec<u8>)>> {
         self.blocking(move |inner| inner.read(|view| Ok(documents::list(view, kind)?))).await
     }
+}
+
+/// Refuses to change a container that the engine has made, whose record is half of what it keeps (DESIGN 5: the owner's door).
+pub(crate) fn refuse_owned(change: &gantry_metadata::Change<'_>, namespace: &Namespace, id: &str) -> Result<()> {
+    if namespace.as_str() == ENGINE_NAMESPACE && documents::exists(change, CONTAINER_DOCUMENT, id)? {
+        let reason = "belongs to Gantry's engine: use docker or gantry for this".to_owned();
+        return Err(crate::Error::Refused { what: "container", name: id.to_owned(), reason });
+    }
+    Ok(())
 }
 
 fn take(change: &mut gantry_metadata::Change<'_>, namespace: &Namespace, step: Step) -> Result<()> {

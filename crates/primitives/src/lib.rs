@@ -50,7 +50,7 @@ pub use collect::{Schedule, plan};
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;
 pub use diff::DiffRequest;
-pub use documents::Step;
+pub use documents::{CONTAINER_DOCUMENT, ENGINE_NAMESPACE, ENGINE_TOPICS, Step};
 pub use error::{Error, Result, chain};
 pub use events::Events;
 pub use gantry_metadata::FILE as DATABASE;

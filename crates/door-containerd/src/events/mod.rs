@@ -6,7 +6,7 @@ mod message;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, unfold};
 use gantry_primitives::filter::Filters;
-use gantry_primitives::{Envelope, Events as Cursor, Store};
+use gantry_primitives::{ENGINE_TOPICS, Envelope, Events as Cursor, Store};
 use gantry_proto_containerd::events_service::events_server::Events;
 use gantry_proto_containerd::events_service::{ForwardRequest, PublishRequest, SubscribeRequest};
 use gantry_proto_containerd::types;
@@ -88,6 +88,10 @@ impl Subscription {
                     return Err(status::unavailable("the daemon ends"));
                 }
             };
+            // The engine's are for its own doors: nobody else has their types.
+            if envelope.topic.starts_with(ENGINE_TOPICS) {
+                continue;
+            }
             if self.filters.is_empty() || self.filters.passes(&EnvelopeFields(&envelope)) {
                 return Ok(into_wire(&envelope));
             }

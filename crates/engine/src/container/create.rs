@@ -137,6 +137,7 @@ impl Engine {
         let steps = vec![Step::CreateContainer(Box::new(container)), put(record), event.step()];
         self.shared.store.commit(self.shared.namespace.clone(), steps).await?;
         self.prepare(&record.id, found).await?;
+        self.fill_volumes(record).await?;
         let directory = self.shared.directory(&record.id);
         self.blocking("making a directory", move || super::files::make_directory(&directory)).await
     }
@@ -210,7 +211,9 @@ fn merge(image: &ImageSettings, options: &Options, id: &str) -> Result<Command> 
     let or = |own: &str, other: &str| if own.is_empty() { other.to_owned() } else { own.to_owned() };
     let exposed: BTreeSet<String> =
         image.exposed_ports.keys().chain(&options.network.exposed).map(|port| with_protocol(port)).collect();
+    let hosts_own = options.network.mode == "host" || options.isolation.uts_mode == "host";
     let hostname = match options.isolation.hostname.as_str() {
+        "" if hosts_own => rustix::system::uname().nodename().to_string_lossy().into_owned(),
         "" => id[..12].to_owned(),
         own => own.to_owned(),
     };

@@ -179,7 +179,7 @@ impl Engine {
         let container = exec.of.upgrade().ok_or_else(|| Error::no_container(&exec.container))?;
         container.require_running()?;
         if exec.taken.swap(true, Ordering::Relaxed) {
-            return Err(Error::Conflict(format!("exec {} was started already", exec.id)));
+            return Err(Error::Conflict(format!("exec command {} has already run", exec.id)));
         }
         let (engine, exec) = (self.clone(), Arc::clone(exec));
         self.owned("starting an exec", async move {

@@ -60,8 +60,8 @@ const SIGNALS: [(&str, u32); 37] = [
 ///
 /// # Errors
 /// Invalid.
-pub(crate) fn signal(text: &str) -> Result<u32> {
-    let invalid = || Error::Invalid(format!("Invalid signal: {text}"));
+pub fn signal(text: &str) -> Result<u32> {
+    let invalid = || Error::Invalid(format!("invalid signal: {text}"));
     if let Ok(number) = text.parse::<u32>() {
         return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
     }

@@ -10,6 +10,7 @@
 //! Who moves it: the methods here, under the gate; an end comes from the journal (`end.rs`), whoever caused it.
 
 mod attach;
+mod cdi;
 mod create;
 mod end;
 mod exec;
@@ -45,17 +46,20 @@ pub use self::attach::{AttachRequest, Attached};
 pub use self::create::Created;
 pub(crate) use self::end::watch_ends;
 pub use self::exec::{Exec, ExecOptions, ExecState};
+pub(crate) use self::files::mounts as file_mounts;
 pub(crate) use self::host::facts as host_facts;
+pub use self::life::signal;
 pub use self::logs::{LogRequest, LogStream};
 pub(crate) use self::recover::{recover, resume};
 pub use self::remove::RemoveRequest;
 pub use self::stats::{Stats, Traffic};
 pub use self::streams::{Frame, StreamInput, StreamOutput, Streams};
 pub use self::update::UpdateRequest;
+pub(crate) use self::user::of as user_of;
 pub use self::wait::WaitFor;
 
 /// The kind of documents that hold records.
-pub(crate) const DOCUMENT: &str = "container";
+pub(crate) const DOCUMENT: &str = gantry_primitives::CONTAINER_DOCUMENT;
 
 /// Whose a container is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,15 +34,11 @@ impl Engine {
                 return Err(Error::Conflict(format!("removal of container {id} is already in progress")));
             }
             if record.state.status.is_alive() && !request.force {
-                let (id, status) = (&record.id, record.state.status.as_str());
                 let way = match record.state.status {
-                    Status::Paused => "unpause and then stop the container before removal or force remove",
-                    _ => "stop the container before removal or force remove",
+                    Status::Paused => "container is paused and must be unpaused first",
+                    _ => "container is running: stop the container before removing or force remove",
                 };
-                return Err(Error::Conflict(format!(
-                    "cannot remove container \"/{}\": container is {status}: {way}: {id}",
-                    record.name
-                )));
+                return Err(Error::Conflict(format!("cannot remove container \"{}\": {way}", record.name)));
             }
             engine.cancel_restart(&container).await?;
             engine.remove_now(&container, request).await

@@ -122,7 +122,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
         oom_score_adj: isolation.oom_score_adj,
         devices: devices(&options.resources.devices, looks)?,
         device_rules: options.resources.device_cgroup_rules.clone(),
-        cdi: Default::default(),
+        cdi: super::cdi::edits(engine, &options.resources.cdi_devices)?,
         shm_size_bytes: shm(isolation.shm_size),
         mounts: facts.mounts,
         init,
@@ -343,7 +343,7 @@ fn numbers(device: u64) -> (i64, i64) {
 }
 
 /// A device node of the host's, as the container is to see it.
-fn node(path: &Path, shown: &str) -> Option<HostDevice> {
+pub(super) fn node(path: &Path, shown: &str) -> Option<HostDevice> {
     let metadata = std::fs::metadata(path).ok()?;
     let kind = DEVICE_KINDS.iter().find(|(_, bits)| metadata.mode() & 0o170_000 == *bits)?.0;
     let (major, minor) = numbers(metadata.rdev());

@@ -181,7 +181,7 @@ impl Engine {
     }
 
     /// Whose `hosts` and so on a container sees: its own, or those of the one whose network it shares.
-    fn files_directory(&self, record: &Record) -> Result<std::path::PathBuf> {
+    pub(crate) fn files_directory(&self, record: &Record) -> Result<std::path::PathBuf> {
         match record.options.network.mode.strip_prefix("container:") {
             Some(name) => Ok(self.shared.directory(&self.container(name)?.id)),
             None => Ok(self.shared.directory(&record.id)),

@@ -248,6 +248,19 @@ fn make_directory(path: &Path, there_is_fine: bool) -> Result<()> {
 }
 
 impl Store {
+    /// Mounts what `mount` says on a directory, in the mount namespace of the calling thread, which looks after its end. Blocks.
+    ///
+    /// # Errors
+    /// Unimplemented for loop devices and id maps; what the kernel says.
+    ///
+    /// # Privilege
+    /// `CAP_SYS_ADMIN`.
+    pub fn mount_here(mount: &Mount, target: &Path) -> Result<()> {
+        system::make(mount, target)
+    }
+}
+
+impl Store {
     /// Mounts for a client. The lease of the request keeps it.
     ///
     /// # Errors
