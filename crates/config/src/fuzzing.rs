@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::docker::DockerConfig;
+use crate::docker::{DockerConfig, DockerDaemon};
 use crate::hosts::HostsFile;
 use crate::{Config, Error};
 
@@ -48,8 +48,9 @@ pub fn hosts(text: &str) {
     }
 }
 
-/// A `config.json` of Docker's.
+/// A `config.json` of Docker's, or a `daemon.json`.
 pub fn docker(text: &str) {
+    located(DockerDaemon::parse(Path::new("/fuzz/daemon.json"), text).map(|_| ()), text);
     if let Ok(config) = DockerConfig::parse(Path::new("/fuzz/config.json"), text) {
         for host in ["docker.io", "r.example:5000", "", "a"] {
             let _ = config.find(host);

@@ -10,7 +10,7 @@ const PLAIN_PORT: u16 = 2375;
 /// The port with TLS.
 const TLS_PORT: u16 = 2376;
 
-/// Where Docker's API is served: `unix:///path` or a path alone, `tcp://host:port`, `fd://`.
+/// Where Docker's API is served: `unix:///path` or a path alone, `tcp://host:port` or `host:port`, `fd://`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DoorAddress {
     /// A socket of the file system.
@@ -28,7 +28,8 @@ pub enum DoorAddress {
 
 impl DoorAddress {
     /// What an address may be, for errors and for the documentation.
-    pub(crate) const ALLOWED: &str = "a path, \"unix:///path\", \"tcp://host:port\" or \"fd://\"";
+    pub(crate) const ALLOWED: &str =
+        "a path, \"unix:///path\", \"tcp://host:port\", \"host:port\" or \"fd://\"";
 
     /// None for what is no such address.
     pub fn parse(text: &str) -> Option<Self> {
@@ -37,6 +38,9 @@ impl DoorAddress {
         }
         if text.strip_prefix("fd://").is_some_and(|rest| matches!(rest, "" | "*")) {
             return Some(Self::Inherited);
+        }
+        if !text.starts_with('/') && !text.contains("://") && text.contains(':') {
+            return Self::tcp(text);
         }
         let path = text.strip_prefix("unix://").unwrap_or(text);
         let fits = path.starts_with('/') && path.len() <= MAX_SOCKET_PATH && !path.contains('\0');

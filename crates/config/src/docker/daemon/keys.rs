@@ -142,11 +142,10 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// A number from 1 on.
+    /// A number, of which 0 says nothing.
     pub(super) fn count(&mut self, key: &str) -> Result<Option<u32>, Error> {
-        self.take(key, "an integer from 1 on", |value| {
-            value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0)
-        })
+        let number = self.take(key, "an integer from 0 on", |value| u32::try_from(value.as_u64()?).ok())?;
+        Ok(number.filter(|number| *number > 0))
     }
 
     /// A value that is parsed from a text; an empty one is none.

@@ -61,6 +61,28 @@ const WITHOUT_COUNTERPART: &[&str] = &[
     "userland-proxy-path",
 ];
 
+/// Names of dockerd's flags that it takes for keys and passes over: the keys have others.
+const FLAGS: &[&str] = &[
+    "add-runtime",
+    "authorization-plugin",
+    "cdi-spec-dir",
+    "default-address-pool",
+    "default-network-opt",
+    "default-ulimit",
+    "dns-opt",
+    "exec-opt",
+    "feature",
+    "host",
+    "http-proxy",
+    "https-proxy",
+    "insecure-registry",
+    "label",
+    "log-opt",
+    "no-proxy",
+    "registry-mirror",
+    "storage-opt",
+];
+
 /// What `daemon.json` says, with dockerd's defaults for the rest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DockerDaemon {
@@ -166,7 +188,7 @@ impl DockerDaemon {
     pub fn parse(path: &Path, text: &str) -> Result<Self, Error> {
         let mut keys = Keys::parse(path, text)?;
         let mut daemon = Self::take(&mut keys)?;
-        daemon.ignored = keys.rest(WITHOUT_COUNTERPART)?;
+        daemon.ignored = keys.rest(&[WITHOUT_COUNTERPART, FLAGS].concat())?;
         Ok(daemon)
     }
 
@@ -184,8 +206,10 @@ impl DockerDaemon {
                 let (major, minor) = value.as_str()?.split_once('.')?;
                 Some((major.parse().ok()?, minor.parse().ok()?))
             })?,
-            metrics_address: keys
-                .take("metrics-addr", "an address and a port", |value| value.as_str()?.parse().ok())?,
+            metrics_address: keys.take("metrics-addr", "an address and a port", |value| {
+                let text = value.as_str()?;
+                text.strip_prefix(':').map_or(text.to_owned(), |port| format!("[::]:{port}")).parse().ok()
+            })?,
             data_root: keys.path("data-root")?,
             exec_root: keys.path("exec-root")?,
             log_level: log_level(keys)?,

@@ -86,6 +86,22 @@ fn what_has_no_counterpart_is_listed() {
 }
 
 #[test]
+fn what_dockerd_takes_is_taken() {
+    // `dockerd --validate` of 28.5 says of each that it is right.
+    for text in [
+        r#"{"hosts": [":2375"], "metrics-addr": ":9323", "max-concurrent-downloads": 0}"#,
+        r#"{"host": "unix:///x", "http-proxy": "http://a", "shutdown-timeout": -1, "cdi-spec-dirs": []}"#,
+        r#"{"bridge": "", "log-level": "warn", "insecure-registries": ["http://x"], "host-gateway-ip": "1.1.1.1"}"#,
+    ] {
+        parse(text).unwrap();
+    }
+    let daemon = parse(r#"{"hosts": [":2375"], "metrics-addr": ":9323", "host": "x"}"#).unwrap();
+    assert_eq!(daemon.hosts[0].to_string(), "tcp://127.0.0.1:2375");
+    assert_eq!(daemon.metrics_address.unwrap().port(), 9323);
+    assert_eq!(daemon.ignored[0].key, "host");
+}
+
+#[test]
 fn what_dockerd_does_not_know_is_an_error_in_its_words() {
     let error = parse(r#"{"zz": 1, "bips": "", "debug": true}"#).unwrap_err();
     let text = error.to_string();
@@ -120,7 +136,7 @@ fn values_that_their_keys_cannot_have_are_refused() {
         ("{\"default-shm-size\": \"64x\"}", "default-shm-size", 1),
         ("{\"log-opts\": {\"max-file\": 3}}", "max-file", 1),
         ("{\"exec-opts\": [\"a=b\"]}", "exec-opts", 1),
-        ("{\"max-concurrent-downloads\": 0}", "max-concurrent-downloads", 1),
+        ("{\"max-concurrent-downloads\": -1}", "max-concurrent-downloads", 1),
         ("{\"authorization-plugins\": [\"p\"]}", "authorization-plugins", 1),
     ] {
         match parse(text).unwrap_err() {
