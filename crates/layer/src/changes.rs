@@ -43,7 +43,7 @@ pub struct Change {
     pub path: Vec<u8>,
 }
 
-/// The differences of two trees as they are seen, ordered by names.
+/// The differences of two trees as they are seen, ordered by names. What `is_none` says is none is not among them.
 ///
 /// # Errors
 /// What the kernel refuses; ResourceExhausted for more than `limits` have memory for.
@@ -51,12 +51,14 @@ pub fn changes(
     lower: Option<BorrowedFd<'_>>,
     upper: BorrowedFd<'_>,
     limits: &Limits,
+    is_none: &dyn Fn(&Change) -> bool,
 ) -> Result<Vec<Change>, Error> {
     let lower: Vec<_> = lower.into_iter().collect();
-    Compare::new(upper, &lower, Format::Plain, limits)?.run()
+    Compare::new(upper, &lower, Format::Plain, limits, is_none)?.run()
 }
 
-/// What the upper directory of an overlay changes in its `lower` ones, nearest first, ordered by names. It may be in use.
+/// What the upper directory of an overlay changes in its `lower` ones, nearest first, ordered by names, but for what
+/// `is_none` says is none. It may be in use.
 ///
 /// # Errors
 /// FailedPrecondition for an upper directory with `redirect_dir` or `metacopy`; else as [`changes`].
@@ -65,8 +67,9 @@ pub fn changes_overlay(
     lower: &[BorrowedFd<'_>],
     userxattr: bool,
     limits: &Limits,
+    is_none: &dyn Fn(&Change) -> bool,
 ) -> Result<Vec<Change>, Error> {
-    Compare::new(upper, lower, Format::Overlay { userxattr }, limits)?.run()
+    Compare::new(upper, lower, Format::Overlay { userxattr }, limits, is_none)?.run()
 }
 
 struct Compare<'a> {
@@ -74,6 +77,7 @@ struct Compare<'a> {
     lower: &'a [BorrowedFd<'a>],
     format: Format,
     limits: &'a Limits,
+    is_none: &'a dyn Fn(&Change) -> bool,
     found: BTreeMap<Vec<u8>, ChangeKind>,
     bytes: usize,
 }
@@ -99,9 +103,10 @@ impl<'a> Compare<'a> {
         lower: &'a [BorrowedFd<'a>],
         format: Format,
         limits: &'a Limits,
+        is_none: &'a dyn Fn(&Change) -> bool,
     ) -> Result<Self, Error> {
         let root = reopen_dir(root).map_err(|errno| Error::system("open", b".", errno))?;
-        Ok(Self { root, lower, format, limits, found: BTreeMap::new(), bytes: 0 })
+        Ok(Self { root, lower, format, limits, is_none, found: BTreeMap::new(), bytes: 0 })
     }
 
     fn run(mut self) -> Result<Vec<Change>, Error> {
@@ -248,6 +253,10 @@ impl<'a> Compare<'a> {
 
     /// Writes a change down, and that the directories on the way to it are changed.
     fn note(&mut self, path: Vec<u8>, kind: ChangeKind) -> Result<(), Error> {
+        let change = Change { kind, path: [b"/", &path[..]].concat() };
+        if (self.is_none)(&change) {
+            return Ok(());
+        }
         let mut parent = split(&path).0;
         while !parent.is_empty() && !self.found.contains_key(parent) {
             self.insert(parent.to_vec(), ChangeKind::Modified)?;

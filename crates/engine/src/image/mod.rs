@@ -47,6 +47,7 @@ pub use self::list::ImageSummary;
 pub use self::load::Loaded;
 pub use self::manifests::{ManifestKind, ManifestSummary};
 pub use self::names::{familiar_name, is_dangling};
+pub(crate) use self::pipe::{Outlet, byte_stream};
 pub use self::pipe::{ByteSource, ByteStream, byte_source};
 pub use self::progress::{ImageProgress, LayerStep, ProgressListener};
 pub use self::prune::{ImagePrune, ImagesPruned};

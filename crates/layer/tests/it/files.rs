@@ -119,9 +119,9 @@ fn a_tree_deeper_than_the_descriptors_is_packed_copied_and_compared() {
     let copy = Place::new();
     copy_tree(tree.fd(), copy.fd(), &Limits::default()).unwrap();
     assert_eq!(tree.tree(), copy.tree());
-    assert_eq!(changes(Some(tree.fd()), copy.fd(), &Limits::default()).unwrap(), []);
+    assert_eq!(changes(Some(tree.fd()), copy.fd(), &Limits::default(), &|_| false).unwrap(), []);
     std::fs::write(copy.path(&format!("{path}x")), "other").unwrap();
-    assert_eq!(changes(Some(tree.fd()), copy.fd(), &Limits::default()).unwrap().len(), 61);
+    assert_eq!(changes(Some(tree.fd()), copy.fd(), &Limits::default(), &|_| false).unwrap().len(), 61);
 }
 
 #[test]
@@ -213,13 +213,19 @@ fn changes_of_an_overlay_are_those_of_the_trees() {
     gantry_layer::rebase(lower.fd(), &[], &implied.implied).unwrap();
     let (upper, implied) = Place::layer(&above);
     gantry_layer::rebase(upper.fd(), &[lower.fd()], &implied.implied).unwrap();
-    let found = changes_overlay(upper.fd(), &[lower.fd()], false, &Limits::default()).unwrap();
+    let found = changes_overlay(upper.fd(), &[lower.fd()], false, &Limits::default(), &|_| false).unwrap();
     assert_eq!(lines(found), expect);
     let (old, new) = (place(&below), place(&below));
     new.apply(Whiteouts::Delete, &above).unwrap();
-    assert_eq!(lines(changes(Some(old.fd()), new.fd(), &Limits::default()).unwrap()), expect);
+    assert_eq!(lines(changes(Some(old.fd()), new.fd(), &Limits::default(), &|_| false).unwrap()), expect);
+    let is_none = |change: &Change| change.kind == ChangeKind::Added && change.path.starts_with(b"/made/");
+    let found = lines(changes(Some(old.fd()), new.fd(), &Limits::default(), &is_none).unwrap());
+    assert!(found.contains(&"A /made".to_owned()) && !found.contains(&"A /made/in".to_owned()), "{found:?}");
     let few = Limits { names_bytes: 100, ..Limits::default() };
-    assert!(matches!(changes_overlay(upper.fd(), &[lower.fd()], false, &few), Err(Error::Limit { .. })));
+    assert!(matches!(
+        changes_overlay(upper.fd(), &[lower.fd()], false, &few, &|_| false),
+        Err(Error::Limit { .. })
+    ));
 }
 
 #[test]
