@@ -63,3 +63,20 @@ fn a_log_that_is_not_there_is_not_found() {
     let error = LogReader::open(Path::new("/nonexistent/log"), Format::JsonFile).unwrap_err();
     assert_eq!(error.kind(), gantry_types::ErrorKind::NotFound);
 }
+
+/// What dockerd 28.5 wrote for `echo out; echo err >&2; echo`, a line of 40,000 bytes, and `torn` without a line's end.
+#[test]
+fn a_local_log_of_dockerds_is_read() {
+    let written = &include_bytes!("testdata/local-28.5.log.gz")[..];
+    let mut reader = LogReader::new(flate2::read::GzDecoder::new(written), Format::Local);
+    let mut outputs = [Vec::new(), Vec::new()];
+    while let Some(entry) = reader.next_entry().unwrap() {
+        let output = &mut outputs[entry.stream as usize];
+        output.extend_from_slice(&entry.content);
+        output.extend((entry.ending == Ending::Line).then_some(b'\n'));
+    }
+    let expected = [&b"out\n\n"[..], &[b'x'; 40_000], b"\ntorn"].concat();
+    assert!(outputs[0] == expected);
+    assert_eq!(outputs[1], b"err\n");
+    assert_eq!(reader.damaged_lines(), 0);
+}
