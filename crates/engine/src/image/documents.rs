@@ -13,6 +13,7 @@ use gantry_types::media_type::Kind;
 use gantry_types::{Descriptor, Digest, ErrorKind, Labels, labels};
 
 use super::ImageDocument;
+use super::manifests::Stock;
 use crate::{Engine, Error, Result, names};
 
 /// How many bytes of documents are kept, as they were before they were read.
@@ -85,13 +86,27 @@ impl Engine {
         Ok(reader.read(0, usize::try_from(reader.size()).unwrap_or(usize::MAX)).await?)
     }
 
-    /// A list of manifests.
+    /// What was kept, if docker's namespace has it still: it may have gone with its image, and be another door's since.
+    async fn kept(&self, key: &Key, stock: Option<&Stock>) -> Option<Document> {
+        let document = self.shared.images.get(key)?;
+        let is_here = match stock {
+            Some(stock) => stock.size_of(&key.0).is_some(),
+            None => self.shared.store.content_info(self.context(), key.0.clone()).await.is_ok(),
+        };
+        is_here.then_some(document)
+    }
+
+    /// A list of manifests. With a stock, that says what is here.
     ///
     /// # Errors
     /// NotFound; Invalid for another document.
-    pub(crate) async fn index_document(&self, descriptor: &Descriptor) -> Result<Arc<Index>> {
+    pub(crate) async fn index_document(
+        &self,
+        descriptor: &Descriptor,
+        stock: Option<&Stock>,
+    ) -> Result<Arc<Index>> {
         let key = (descriptor.digest.clone(), descriptor.media_type.clone());
-        if let Some(Document::Index(index)) = self.shared.images.get(&key) {
+        if let Some(Document::Index(index)) = self.kept(&key, stock).await {
             return Ok(index);
         }
         let bytes = self.load_document(descriptor).await?;
@@ -105,9 +120,13 @@ impl Engine {
     ///
     /// # Errors
     /// NotFound; Invalid for another document.
-    pub(crate) async fn manifest_document(&self, descriptor: &Descriptor) -> Result<Arc<Manifest>> {
+    pub(crate) async fn manifest_document(
+        &self,
+        descriptor: &Descriptor,
+        stock: Option<&Stock>,
+    ) -> Result<Arc<Manifest>> {
         let key = (descriptor.digest.clone(), descriptor.media_type.clone());
-        if let Some(Document::Manifest(manifest)) = self.shared.images.get(&key) {
+        if let Some(Document::Manifest(manifest)) = self.kept(&key, stock).await {
             return Ok(manifest);
         }
         let bytes = self.load_document(descriptor).await?;
@@ -121,9 +140,13 @@ impl Engine {
     ///
     /// # Errors
     /// NotFound; Invalid for another document, and for an artifact's.
-    pub(crate) async fn config_document(&self, descriptor: &Descriptor) -> Result<Arc<ImageDocument>> {
+    pub(crate) async fn config_document(
+        &self,
+        descriptor: &Descriptor,
+        stock: Option<&Stock>,
+    ) -> Result<Arc<ImageDocument>> {
         let key = (descriptor.digest.clone(), String::new());
-        if let Some(Document::Config(config)) = self.shared.images.get(&key) {
+        if let Some(Document::Config(config)) = self.kept(&key, stock).await {
             return Ok(config);
         }
         if descriptor.kind() != Kind::Config {

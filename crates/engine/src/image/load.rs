@@ -20,6 +20,9 @@ pub enum Loaded {
     Id(Digest),
 }
 
+/// The images of an archive, and the names that it has for each.
+type Listed = Vec<(Descriptor, Vec<String>)>;
+
 impl Engine {
     /// Loads the images of an archive that docker, podman or skopeo wrote, or an OCI layout; of a platform, or of all that it
     /// has. gzip and zstd are undone.
@@ -39,7 +42,7 @@ impl Engine {
         let plain = self.blocking("reading an archive", move || archive::inflate(source)).await?;
         let lease = self.lease().await?;
         // The names are given here, so that what they named before is kept.
-        let listed: Arc<Mutex<Vec<(Descriptor, Vec<String>)>>> = Arc::default();
+        let listed: Arc<Mutex<Listed>> = Arc::default();
         let (list, own) = (Arc::clone(&listed), ImportRequest::own_names());
         let naming = move |descriptor: &Descriptor| {
             let names = own(descriptor);

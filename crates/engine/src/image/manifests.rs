@@ -137,7 +137,7 @@ impl Engine {
                 parts.push(self.part(descriptor, stock).await);
                 continue;
             }
-            match self.index_document(&descriptor).await {
+            match self.index_document(&descriptor, Some(stock)).await {
                 Ok(index) if depth < MAX_DEPTH => {
                     // The last one is taken first.
                     pending.extend(index.manifests.iter().rev().map(|child| (child.clone(), depth + 1)));
@@ -151,11 +151,11 @@ impl Engine {
 
     async fn part(&self, descriptor: Descriptor, stock: &Stock) -> Part {
         let manifest = match descriptor.kind() {
-            Kind::Manifest => self.manifest_document(&descriptor).await.ok(),
+            Kind::Manifest => self.manifest_document(&descriptor, Some(stock)).await.ok(),
             _ => None,
         };
         let document = match &manifest {
-            Some(manifest) => self.config_document(&manifest.config).await.ok(),
+            Some(manifest) => self.config_document(&manifest.config, Some(stock)).await.ok(),
             None => None,
         };
         let mut content_bytes = stock.size_of(&descriptor.digest).unwrap_or_default();

@@ -39,7 +39,7 @@ pub(crate) fn repository_digest(reference: &Reference, digest: &Digest) -> Strin
 }
 
 /// What is said of a name that is not one.
-pub(crate) fn invalid(error: &gantry_types::reference::InvalidReference) -> crate::Error {
+pub fn invalid(error: &gantry_types::reference::InvalidReference) -> crate::Error {
     use gantry_types::reference::InvalidReference;
     match error {
         InvalidReference::UpperCase(text) => {

@@ -110,7 +110,7 @@ impl Engine {
         }
         if image.target.kind() != Kind::Index {
             // Looked at, so that what another door pulled is docker's, too.
-            self.manifest_document(&image.target).await?;
+            self.manifest_document(&image.target, None).await?;
             return Ok(plain(image.target.clone()));
         }
         let stock = self.stock().await?;

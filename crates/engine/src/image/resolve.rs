@@ -155,7 +155,7 @@ impl Engine {
         if error.kind() != ErrorKind::NotFound || image.target.kind() != Kind::Index {
             return Err(error);
         }
-        let index = self.index_document(&image.target).await?;
+        let index = self.index_document(&image.target, None).await?;
         for child in &index.manifests {
             if let Some(platform) = child.platform.as_ref().filter(|platform| !platform.is_unknown())
                 && let Ok(found) = self.image_documents(name, image.clone(), Some(platform)).await
@@ -179,8 +179,8 @@ impl Engine {
         let said = || if name.is_empty() { image.name.clone() } else { name.to_owned() };
         let wanted = Matcher(vec![platform.cloned().unwrap_or_else(|| self.shared.platform.clone())]);
         let descriptor = self.manifest_for(&image.target, &wanted, &said).await?;
-        let manifest = self.manifest_document(&descriptor).await?;
-        let document = self.config_document(&manifest.config).await?;
+        let manifest = self.manifest_document(&descriptor, None).await?;
+        let document = self.config_document(&manifest.config, None).await?;
         // What an index says has been looked at; a manifest alone says nothing of its platform.
         if let Some(platform) = platform
             && image.target.kind() != Kind::Index
@@ -214,7 +214,7 @@ impl Engine {
             if descriptor.kind() != Kind::Index {
                 break;
             }
-            let index = self.index_document(&descriptor).await?;
+            let index = self.index_document(&descriptor, None).await?;
             let images = index.manifests.iter().filter(|other| !is_attestation(other));
             let ranked =
                 images.filter_map(|other| wanted.rank(other.platform.as_ref()).map(|rank| (rank, other)));

@@ -113,7 +113,7 @@ impl Engine {
                         return Err(missing(&image.name));
                     }
                 }
-                _ => drop(self.manifest_document(&image.target).await?),
+                _ => drop(self.manifest_document(&image.target, None).await?),
             }
         }
         Ok(())
