@@ -15,6 +15,7 @@
 mod door;
 mod failure;
 mod http;
+mod image;
 mod route;
 mod system;
 

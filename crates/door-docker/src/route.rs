@@ -44,6 +44,9 @@ impl Target {
 pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
     match (&call.method, segments) {
         (&Method::GET | &Method::HEAD, ["_ping"]) => Ok(crate::system::ping::ping(&call)),
+        (_, ["images", rest @ ..]) => crate::image::route(call, rest).await,
+        (_, ["commit"]) => crate::image::commit(call).await,
+        (_, ["distribution", rest @ ..]) => crate::image::distribution(call, rest).await,
         (&Method::POST, ["grpc" | "session"]) => Err(Failure::unsupported(crate::http::NO_BUILDKIT)),
         _ => Err(Failure::no_page()),
     }

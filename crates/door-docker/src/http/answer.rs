@@ -43,7 +43,7 @@ impl Sender {
     }
 
     /// Breaks the connection, so that the client does not take what it has for the whole.
-    pub(crate) async fn broken(&self, why: &dyn std::fmt::Display) {
+    pub(crate) async fn broken(&self, why: &(dyn std::fmt::Display + Sync)) {
         tracing::debug!(%why, "an answer was not sent to its end");
         let _ = self.0.send(Err(Broken(why.to_string()))).await;
     }

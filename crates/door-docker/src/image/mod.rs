@@ -1,0 +1,52 @@
+//! Images: what is below `/images`, and `/commit` and `/distribution` beside it.
+//!
+//! Pulls, pushes and loads answer with messages, one a line, as they come. What goes wrong before the first is a status, as with
+//! dockerd; what goes wrong later is the last message.
+
+mod board;
+mod commit;
+mod distribution;
+mod from_api;
+mod glob;
+mod import;
+mod inspect;
+mod into_api;
+mod list;
+mod load;
+mod prune;
+mod pull;
+mod push;
+mod remove;
+mod save;
+mod tag;
+mod upload;
+
+use http::Method;
+
+pub(crate) use self::commit::commit;
+pub(crate) use self::distribution::distribution;
+use crate::failure::Failure;
+use crate::http::{Call, Outcome};
+
+/// Answers what is below `/images`. Names of images have slashes: the verb is the last part.
+pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
+    let name = |parts: &[&str]| parts.join("/");
+    match (call.method.clone(), rest) {
+        (Method::GET | Method::HEAD, ["json"]) => list::list(&call).await,
+        (Method::GET, ["search"]) => distribution::search(&call).await,
+        (Method::GET, ["get"]) => save::save_named(&call).await,
+        (Method::GET | Method::HEAD, [parts @ .., "json"]) => inspect::inspect(&call, &name(parts)).await,
+        (Method::GET, [parts @ .., "history"]) => inspect::history(&call, &name(parts)).await,
+        (Method::GET, [parts @ .., "get"]) => save::save(&call, vec![name(parts)]).await,
+        (Method::POST, ["create"]) => match call.query.text("fromImage") {
+            "" => import::import(call).await,
+            _ => pull::pull(&call).await,
+        },
+        (Method::POST, ["load"]) => load::load(call).await,
+        (Method::POST, ["prune"]) => prune::prune(&call).await,
+        (Method::POST, [parts @ .., "push"]) if !parts.is_empty() => push::push(&call, &name(parts)).await,
+        (Method::POST, [parts @ .., "tag"]) if !parts.is_empty() => tag::tag(&call, &name(parts)).await,
+        (Method::DELETE, parts) if !parts.is_empty() => remove::remove(&call, &name(parts)).await,
+        _ => Err(Failure::no_page()),
+    }
+}
