@@ -21,6 +21,7 @@ mod network;
 mod options;
 mod pools;
 mod ports;
+mod proxy;
 pub mod resolv;
 mod setting;
 
@@ -28,4 +29,4 @@ pub use endpoint::{Attach, Counters, Endpoint, MacAddress, PortRequest, Protocol
 pub use error::Error;
 pub use facts::{Chain, HostFacts};
 pub use network::{Bridge, Network};
-pub use options::{Firewall, Forwarding, Masquerade, Neighbours, Options};
+pub use options::{Firewall, Forwarding, Ipv6Ports, Masquerade, Neighbours, Options};

@@ -53,6 +53,15 @@ pub enum Firewall {
     Off,
 }
 
+/// Whether ports are published at the host's IPv6 addresses, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ipv6Ports {
+    /// By a thread of ours that moves the bytes (docker's `userland-proxy`, which is on by default).
+    Proxied,
+    /// They are not.
+    Off,
+}
+
 /// How a [`Network`](crate::Network) is to be.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -75,7 +84,9 @@ pub struct Options {
     pub forwarding: Forwarding,
     /// Who keeps the rules.
     pub firewall: Firewall,
-    /// The host's address for ports that name none (docker's `ip`).
+    /// Whether ports are published at the host's IPv6 addresses, too.
+    pub ipv6_ports: Ipv6Ports,
+    /// The host's address for ports that name none; all of them if it is that of all IPv4 (docker's `ip`).
     pub default_bind_address: IpAddr,
     /// The host's ports for those that name none; `net.ipv4.ip_local_port_range` unless given.
     pub ephemeral_ports: Option<RangeInclusive<u16>>,
@@ -97,6 +108,7 @@ impl Default for Options {
             masquerade: Masquerade::On,
             forwarding: Forwarding::Enable,
             firewall: Firewall::Nftables,
+            ipv6_ports: Ipv6Ports::Proxied,
             default_bind_address: Ipv4Addr::UNSPECIFIED.into(),
             ephemeral_ports: None,
             netns_dir: PathBuf::from("/run/gantry/netns"),

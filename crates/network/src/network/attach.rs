@@ -7,6 +7,7 @@
 //!
 //! The rules of ports come last: nobody is sent to a container that has no network yet.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
@@ -17,10 +18,11 @@ use rustix::io::Errno;
 
 use super::setup::{Ready, random_name};
 use super::{Shared, lock};
-use crate::endpoint::{Attach, Endpoint, MacAddress};
+use crate::endpoint::{Attach, Endpoint, MacAddress, PortRequest, Protocol};
 use crate::error::Error;
 use crate::link::{self, Hairpin, Isolated, Pair};
-use crate::options::{Firewall, Neighbours, check_device_name};
+use crate::options::{Firewall, Ipv6Ports, Neighbours, check_device_name};
+use crate::ports::Where;
 use crate::{conntrack, netns};
 
 /// The longest id: twice docker's, in bytes.
@@ -72,13 +74,29 @@ impl Shared {
             let reason = "the packet filter is switched off (iptables=false)";
             return Err(Error::Unsupported { what: "publishing ports".to_owned(), reason });
         }
-        let addresses = request.ports.iter().filter_map(|port| port.host_ip);
-        match addresses.chain([self.options.default_bind_address]).find(|address| address.is_ipv6()) {
-            Some(address) if !request.ports.is_empty() => Err(Error::Unsupported {
-                what: format!("publishing ports at {address}"),
-                reason: "the bridge has no IPv6",
-            }),
+        let ipv6 = request.ports.iter().find(|port| match self.place_of(port) {
+            Where::At(address) => address.is_ipv6(),
+            Where::Everywhere => false,
+        });
+        match ipv6 {
+            Some(port) if port.protocol == Protocol::Sctp || self.options.ipv6_ports == Ipv6Ports::Off => {
+                Err(Error::Unsupported {
+                    what: format!("publishing a port of {} at an IPv6 address", port.protocol),
+                    reason: "containers have no IPv6, and no proxy serves it",
+                })
+            }
             _ => Ok(()),
+        }
+    }
+
+    /// At which of the host's addresses a port is meant.
+    fn place_of(&self, port: &PortRequest) -> Where {
+        let address = port.host_ip.unwrap_or(self.options.default_bind_address);
+        let both = port.host_ip.is_none() && address == IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        if both && port.protocol != Protocol::Sctp && self.options.ipv6_ports == Ipv6Ports::Proxied {
+            Where::Everywhere
+        } else {
+            Where::At(address)
         }
     }
 
@@ -112,7 +130,7 @@ impl Shared {
             Some(address) => addresses.take_this(address).map(|()| address)?,
             None => addresses.take()?,
         };
-        let ports = match state.ports.take_all(&request.ports, self.options.default_bind_address) {
+        let ports = match state.ports.take_all(&request.ports, |port| self.place_of(port)) {
             Ok(ports) => ports,
             Err(error) => {
                 addresses.release(address);
@@ -183,6 +201,34 @@ impl Shared {
         if let Err(errno) = conntrack::forget_unpublished(endpoint) {
             tracing::warn!(endpoint = endpoint.id, %errno, "clients of UDP may miss a port that was published");
         }
+        self.serve_ipv6(endpoint).inspect_err(|_| {
+            let withdrawn =
+                lock(&self.filter).as_mut().map(|filter| filter.withdraw(std::slice::from_ref(endpoint)));
+            if let Some(Err(error)) = withdrawn {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(endpoint = endpoint.id, error, "rules of a failed attachment stay");
+            }
+        })
+    }
+
+    /// Hands the sockets of IPv6 ports to the proxy.
+    pub(super) fn serve_ipv6(&self, endpoint: &Endpoint) -> Result<(), Error> {
+        for port in endpoint.ports.iter().filter(|port| port.host_ip.is_ipv6()) {
+            let Some(socket) = lock(&self.state).ports.socket_of(port) else { continue };
+            let failed = |error: std::io::Error| Error::PortBind {
+                address: port.host_ip,
+                port: port.host_port,
+                protocol: port.protocol,
+                source: Errno::from_io_error(&error).unwrap_or(Errno::IO),
+            };
+            let served = socket.map_err(failed).and_then(|socket| {
+                self.proxy.add(*port, SocketAddrV4::new(endpoint.address, port.container_port), socket)
+            });
+            if served.is_err() {
+                self.proxy.remove(&endpoint.ports);
+                return served;
+            }
+        }
         Ok(())
     }
 
@@ -191,6 +237,7 @@ impl Shared {
         let ours = state.endpoints.get(&endpoint.id) == Some(endpoint);
         if ours {
             state.endpoints.remove(&endpoint.id);
+            self.proxy.remove(&endpoint.ports);
             state.ports.release(&endpoint.ports);
         }
         drop(state);

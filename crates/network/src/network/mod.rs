@@ -19,6 +19,7 @@ use crate::filter::Filter;
 use crate::link;
 use crate::netns::{self, Directory};
 use crate::options::Options;
+use crate::proxy::Proxy;
 use pool::{Pool, Sockets};
 pub use setup::Bridge;
 use setup::Ready;
@@ -50,11 +51,12 @@ struct Shared {
     state: Mutex<State>,
     pool: Pool,
     sockets: Sockets,
+    proxy: Proxy,
     worker: Worker,
 }
 
 /// A lock whose data is whole at every instant, so that a panic of another thread's does not matter.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -76,6 +78,7 @@ impl Network {
             state: Mutex::new(State::new(options.ephemeral_ports.clone())),
             pool: Pool::new(options.pool_size),
             sockets: Sockets::default(),
+            proxy: Proxy::default(),
             worker: Worker::default(),
             options,
         });
@@ -206,6 +209,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.pool.stop();
         self.shared.worker.stop();
+        self.shared.proxy.stop();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the network has panicked");

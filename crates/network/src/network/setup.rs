@@ -211,6 +211,12 @@ impl Shared {
                     lost.extend(state.ports.adopt(port).err().map(|error| (*port, error)));
                 }
             }
+        }
+        for endpoint in &endpoints {
+            self.serve_ipv6(endpoint)?;
+        }
+        {
+            let mut state = lock(&self.state);
             state.endpoints = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
         }
         self.sweep(found.index)?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_network::{Attach, Endpoint, Network, Options, PortRequest, Protocol};
 use gantry_sys::ns;
@@ -210,9 +210,15 @@ pub(crate) fn is_unreachable(to: SocketAddr) -> bool {
     TcpStream::connect_timeout(&to, NEVER).is_err()
 }
 
-/// Sends a datagram and waits for it.
-pub(crate) fn datagram_arrives(from: &UdpSocket, to: SocketAddr, at: &UdpSocket) -> bool {
+/// Sends datagrams until one arrives.
+pub(crate) fn datagrams_arrive(from: &UdpSocket, to: SocketAddr, at: &UdpSocket) -> bool {
     at.set_read_timeout(Some(NEVER)).unwrap();
-    from.send_to(b"hello", to).unwrap();
-    at.recv_from(&mut [0; 16]).is_ok()
+    let began = Instant::now();
+    while began.elapsed() < ARRIVES {
+        from.send_to(b"hello", to).unwrap();
+        if at.recv_from(&mut [0; 16]).is_ok() {
+            return true;
+        }
+    }
+    false
 }

@@ -4,6 +4,7 @@
 
 mod beside;
 mod host;
+mod ipv6;
 mod isolation;
 mod lifecycle;
 mod recovery;

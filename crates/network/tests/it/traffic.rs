@@ -6,7 +6,7 @@ use gantry_network::{Network, PortRequest, Protocol};
 use gantry_testkit::{Need, require};
 
 use crate::host::{
-    BridgeNetfilter, Container, Host, OUTSIDE, Server, UPLINK, address, connect, datagram_arrives, on_host,
+    BridgeNetfilter, Container, Host, OUTSIDE, Server, UPLINK, address, connect, datagrams_arrive, on_host,
     port, within,
 };
 
@@ -110,11 +110,11 @@ fn a_client_that_keeps_its_port_follows_published_ports() {
         let udp = PortRequest { protocol: Protocol::Udp, ..port(5353, 53) };
         let first = Container::start(&network, "first", std::slice::from_ref(&udp));
         let at = receiver(&first);
-        assert!(datagram_arrives(&client, to, &at));
+        assert!(datagrams_arrive(&client, to, &at));
         drop(at);
         first.stop(&network);
         network.settle();
         let second = Container::start(&network, "second", &[udp]);
-        assert!(datagram_arrives(&client, to, &receiver(&second)));
+        assert!(datagrams_arrive(&client, to, &receiver(&second)));
     });
 }
