@@ -29,6 +29,9 @@ pub(crate) fn enter() -> u8 {
     gantry_sys::signal::ignore(SIGPIPE);
     // Whoever starts us may ignore it, and children of ours would then be reaped before we ask for them.
     gantry_sys::signal::default_one(SIGCHLD);
+    if let Some(program) = crate::reaper::asked(std::env::args_os()) {
+        return crate::reaper::run(&program);
+    }
     crate::application::run(std::env::args_os())
 }
 

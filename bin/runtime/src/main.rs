@@ -21,6 +21,7 @@ mod input;
 mod invocation;
 mod log;
 mod output;
+mod reaper;
 mod report;
 mod size;
 mod table;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gantry_testkit::{Invocation, runtime_binary, until_within};
 
+use crate::gantryd::{Gantryd, on_reference};
 use crate::image::image_archive;
 
 /// A dockerd of the tests, and `docker` as its client.
@@ -68,6 +69,25 @@ impl Docker {
         let mut options = vec!["--containerd".to_owned(), containerd.display().to_string()];
         options.extend(WITHOUT_NETWORK.map(str::to_owned));
         Self::start(name, &options)
+    }
+
+    /// The engine of a daemon of ours, loaded with the image; with `GANTRY_DAEMON=containerd` the reference, a dockerd.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn engine(name: &str) -> (Option<Gantryd>, Self) {
+        if on_reference() {
+            return (None, Self::start(name, &[]));
+        }
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let ours = dir.join("ours.toml");
+        // Names of devices have 15 bytes.
+        let bridge = name.trim_start_matches("gt-");
+        fs::write(&ours, format!("version = 3\n[docker]\nbridge = \"{bridge}\"\n")).expect("a configuration");
+        let daemon = Gantryd::with_imports(name, &[&ours]);
+        let docker = Self { dir, socket: daemon.state().join("docker.sock").display().to_string() };
+        docker.docker(["load", "--quiet", "--input"]).arg(image_archive()).run().ok();
+        (Some(daemon), docker)
     }
 
     fn start(name: &str, options: &[String]) -> Self {

@@ -79,6 +79,23 @@ impl Gantryd {
         daemon
     }
 
+    /// One whose configuration takes in other files: its own is in containerd's format, and they may be in ours.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_imports(name: &str, files: &[&Path]) -> Self {
+        let daemon = Self::stopped(name, "");
+        let path = daemon.dir.join("config.toml");
+        let own = fs::read_to_string(&path).expect("config.toml");
+        let imports: Vec<String> =
+            files.iter().map(|file| format!("{:?}", file.display().to_string())).collect();
+        let version = "version = 2\n";
+        let imports = format!("{version}imports = [{}]\n", imports.join(", "));
+        fs::write(&path, own.replacen(version, &imports, 1)).expect("config.toml");
+        daemon.start();
+        daemon
+    }
+
     /// One that does not run yet.
     ///
     /// # Panics

@@ -38,6 +38,8 @@ pub struct Settings {
     pub systemd_cgroups: bool,
     /// The init that `--init` runs; None where there is none.
     pub init: Option<PathBuf>,
+    /// Whether containers have it that do not say.
+    pub init_by_default: bool,
     /// Bytes of /dev/shm unless a container says so.
     pub shm_size: u64,
     /// Limits unless a container says so: name, soft, hard.

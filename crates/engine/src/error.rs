@@ -107,8 +107,8 @@ impl Error {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::NoFile { .. } => ErrorKind::NotFound,
-            Self::ReadOnly(_) => ErrorKind::PermissionDenied,
-            Self::Invalid(_) => ErrorKind::InvalidArgument,
+            // As with dockerd, whatever its documentation says.
+            Self::Invalid(_) | Self::ReadOnly(_) => ErrorKind::InvalidArgument,
             Self::Conflict(_) | Self::Foreign { .. } => ErrorKind::FailedPrecondition,
             Self::NotModified(_) => ErrorKind::AlreadyExists,
             Self::Unsupported(_) => ErrorKind::Unimplemented,

@@ -26,9 +26,10 @@ use super::socket::{Remove, Socket};
 /// The socket's usual place, which moves with the state directory.
 const USUAL: &str = "/run/gantry/docker.sock";
 const FILE: &str = "docker.sock";
-/// Where the inits of others are that `--init` can run: static ones, as the container has no libraries of the host's.
-const INITS: [&str; 4] =
-    ["/usr/libexec/docker/docker-init", "/usr/bin/docker-init", "/usr/bin/tini-static", "/sbin/docker-init"];
+/// The static binary that is an init under the name that containers see it by.
+const INIT: &str = "gantry-runtime";
+/// The inits of others, where ours is not installed: static ones, as the container has no libraries of the host's.
+const INITS: [&str; 3] = ["/usr/libexec/docker/docker-init", "/usr/bin/docker-init", "/usr/bin/tini-static"];
 /// Docker's names for what ours does.
 const RUNTIMES: [&str; 3] = ["runc", "gantry", "io.containerd.runc.v2"];
 const DEFAULT: &str = "runc";
@@ -270,7 +271,8 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         log: LogOptions { driver: said.log_driver.clone(), options: said.log_opts.clone() },
         cgroup_parent: said.cgroup_parent.clone().unwrap_or_default(),
         systemd_cgroups: said.cgroup_driver == Some(CgroupDriver::Systemd),
-        init: INITS.iter().map(PathBuf::from).find(|path| path.is_file()),
+        init: init(),
+        init_by_default: said.init,
         shm_size: said.shm_bytes,
         ulimits: said.ulimits.iter().map(|(name, limit)| (name.clone(), limit.soft, limit.hard)).collect(),
         dns: network.dns.iter().map(ToString::to_string).collect(),
@@ -287,6 +289,15 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         cdi_directories: said.cdi_spec_dirs.clone(),
         show_foreign: config.docker.foreign == gantry_config::Foreign::List,
     })
+}
+
+/// What `--init` runs: ours beside the daemon or in `PATH`, else another's.
+fn init() -> Option<PathBuf> {
+    let beside = std::env::current_exe().ok().map(|path| path.with_file_name(INIT));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let ours = std::env::split_paths(&path).map(|directory| directory.join(INIT)).collect::<Vec<_>>();
+    let others = INITS.iter().map(PathBuf::from);
+    beside.into_iter().chain(ours).chain(others).find(|path| path.is_file())
 }
 
 /// Who the door says that it is.

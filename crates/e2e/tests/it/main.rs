@@ -8,6 +8,7 @@ mod buildah;
 mod conmon;
 mod containerd;
 mod docker;
+mod engine;
 mod podman;
 mod shim;
 mod store;

@@ -83,7 +83,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
     let process = &options.process;
     let (wanted, _) =
         gantry_spec::settle(resources(&options.resources)?, &engine.shared.host.support, Purpose::Create)?;
-    let init = match process.init.unwrap_or(false) {
+    let init = match process.init.unwrap_or(settings.init_by_default) {
         true => Some(init(engine)?),
         false => None,
     };

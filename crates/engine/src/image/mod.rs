@@ -33,6 +33,7 @@ mod registry;
 mod remove;
 mod resolve;
 mod save;
+mod steps;
 mod write;
 
 pub use gantry_primitives::registry::{Credential, Secret};
@@ -57,6 +58,7 @@ pub use self::registry::{DistributionInfo, FoundInRegistry};
 pub use self::remove::{ImageRemoval, RemovedImage};
 pub use self::resolve::FoundImage;
 pub use self::save::ImageSave;
+pub use self::steps::Workspace;
 
 use std::collections::BTreeMap;
 

@@ -57,6 +57,11 @@ impl Asked {
         let path = CString::new(path).map_err(|_| Error::Invalid("a path has a zero byte".to_owned()))?;
         Ok(Self { text: text.to_owned(), path, name })
     }
+
+    /// Whether it is the root, by its text.
+    pub(super) fn is_root(&self) -> bool {
+        self.path.to_bytes().iter().all(|byte| matches!(byte, b'/' | b'.'))
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +73,7 @@ mod tests {
         let check = |text: &str, path: &str, name: &str| {
             let asked = Asked::parse(text).unwrap();
             assert_eq!((asked.path.to_str().unwrap(), asked.name.as_str()), (path, name), "{text}");
+            assert_eq!(asked.is_root(), path.trim_matches(['/', '.']).is_empty(), "{text}");
         };
         check("/etc/passwd", "/etc/passwd", "passwd");
         check("etc/passwd", "/etc/passwd", "passwd");

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
-use gantry_layer::{Limits, TopEntry, pack};
+use gantry_layer::{PackOptions, TopEntry, pack};
 use rustix::fs::{OFlags, openat};
 use tokio::sync::oneshot;
 
@@ -34,10 +34,10 @@ impl Engine {
             if tell.send(stat).is_err() {
                 return Ok(());
             }
-            let entry = asked.name.as_bytes();
-            pack(pinned.as_fd(), entry, TopEntry::Given, outlet, &Limits::default())
-                .map(drop)
-                .map_err(archive)
+            // What is mounted there is the runtime's, and nodes that not everybody who unpacks the archive could make.
+            let hollow: &[&[u8]] = if asked.is_root() { &[b"dev"] } else { &[] };
+            let options = PackOptions { hollow, ..PackOptions::default() };
+            pack(pinned.as_fd(), asked.name.as_bytes(), outlet, &options).map(drop).map_err(archive)
         });
         let Ok(stat) = told.await else {
             stream.next().await?;
@@ -64,7 +64,8 @@ impl Engine {
             if tell.send(()).is_err() {
                 return Ok(());
             }
-            pack(top.as_fd(), b"", TopEntry::Left, outlet, &Limits::default()).map(drop).map_err(archive)
+            let options = PackOptions { top: TopEntry::Left, ..PackOptions::default() };
+            pack(top.as_fd(), b"", outlet, &options).map(drop).map_err(archive)
         });
         if told.await.is_err() {
             stream.next().await?;

@@ -127,6 +127,12 @@ pub(super) fn put(root: BorrowedFd<'_>, source: impl Read, options: &ApplyOption
         Ok(_) => Ok(()),
         // Behind a link, or remounted meanwhile.
         Err(LayerError::System { errno: Errno::ROFS, .. }) => Err(Error::ReadOnly(VOLUME)),
+        Err(LayerError::Overwrite { path, there, comes }) => {
+            let base = String::from_utf8_lossy(&options.base);
+            let below = path.strip_prefix(base.trim_matches(['/', '.'])).unwrap_or(&path);
+            let (below, base) = (below.trim_start_matches('/'), base.trim_end_matches("/."));
+            Err(Error::Invalid(format!("cannot overwrite {there} {below:?} with {comes} {base:?}")))
+        }
         Err(error) => Err(archive(error)),
     }
 }

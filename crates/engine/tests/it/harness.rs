@@ -87,6 +87,7 @@ fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> Settings {
         cgroup_parent: "/none".into(),
         systemd_cgroups: false,
         init: None,
+        init_by_default: false,
         shm_size: 0,
         ulimits: Vec::new(),
         dns: Vec::new(),

@@ -35,14 +35,8 @@ fn get(root: &Root, path: &str) -> crate::Result<Vec<u8>> {
     let asked = Asked::parse(path)?;
     let (pinned, _): (OwnedFd, _) = super::stat::find(std::os::fd::AsFd::as_fd(root), &asked, "c")?;
     let mut out = Vec::new();
-    gantry_layer::pack(
-        std::os::fd::AsFd::as_fd(&pinned),
-        asked.name.as_bytes(),
-        gantry_layer::TopEntry::Given,
-        &mut out,
-        &gantry_layer::Limits::default(),
-    )
-    .map_err(super::archive)?;
+    let (fd, name) = (std::os::fd::AsFd::as_fd(&pinned), asked.name.as_bytes());
+    gantry_layer::pack(fd, name, &mut out, &gantry_layer::PackOptions::default()).map_err(super::archive)?;
     Ok(out)
 }
 

@@ -151,7 +151,7 @@ fn a_process_of_the_host_is_no_container() {
 }
 
 #[test]
-fn files_are_described_as_dockers_clients_expect() {
+fn files_are_described_and_links_are_told_to_their_ends() {
     let directory = tempfile::tempdir().unwrap();
     let canary = Canary::new();
     let at = |name: &str| directory.path().join(name);
@@ -173,12 +173,12 @@ fn files_are_described_as_dockers_clients_expect() {
             "{path}"
         );
     };
-    let (directory_bit, link) = (1 << 31, 1 << 27 | 0o777);
-    check("/d/file", "file", 1 << 23 | 0o751, "");
-    check("d", "d", directory_bit | 1 << 20 | 0o777, "");
+    let (kind, link) = (0o040_000, 0o120_777);
+    check("/d/file", "file", 0o104_751, "");
+    check("d", "d", kind | 0o1777, "");
     check("/absolute", "absolute", link, "/d");
-    check("/absolute/", "absolute", directory_bit | 1 << 20 | 0o777, "");
-    check("/absolute/.", ".", directory_bit | 1 << 20 | 0o777, "");
+    check("/absolute/", "absolute", kind | 0o1777, "");
+    check("/absolute/.", ".", kind | 0o1777, "");
     check("/d/up", "up", link, "/d/file");
     check("/dangling", "dangling", link, "/d/sub/x");
     check("/host", "host", link, &canary.path().display().to_string());
@@ -188,5 +188,9 @@ fn files_are_described_as_dockers_clients_expect() {
     for wrong in ["/d/file/", "/d/file/x", "/loop", "/loop/"] {
         assert!(stat(&root, wrong).is_err(), "{wrong}");
     }
+    assert_eq!(
+        stat(&root_of("/".as_ref()), "/proc/version").unwrap_err().kind(),
+        gantry_types::ErrorKind::NotFound
+    );
     assert_eq!(stat(&root, "/host/").unwrap_err().kind(), gantry_types::ErrorKind::NotFound);
 }
