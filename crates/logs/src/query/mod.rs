@@ -282,7 +282,10 @@ impl LogCursor {
             return Ok(false);
         }
         let Source::Plain { file, .. } = source else { return Ok(false) };
-        let newer = files::newer(&self.path, self.format, file, &self.known)?;
+        let newer = files::newer(&self.path, self.format, file, &self.known).inspect_err(|_| {
+            // Whoever asks again is told again.
+            self.is_suspect = true;
+        })?;
         if newer.is_empty() {
             return Ok(false);
         }
