@@ -1,8 +1,14 @@
 //! Daemons that die, and those that come after them.
 
+use std::collections::HashSet;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use gantry_network::{Endpoint, Network};
+use gantry_network::{Attach, Endpoint, Network, Options};
 use gantry_testkit::{Need, require, until_true};
 
 use crate::host::{BridgeNetfilter, Container, UPLINK, address, connect, ip, on_host, port};
@@ -115,5 +121,100 @@ fn the_bridge_of_a_daemon_before_is_taken_as_it_is() {
         assert_eq!(network.bridge().unwrap().subnet, "10.7.0.0/24".parse().unwrap());
         let container = Container::start(&network, "one", &[]);
         assert_eq!(container.endpoint.address, Ipv4Addr::new(10, 7, 0, 2));
+    });
+}
+
+const DIRECTORY: &str = "GANTRY_NETWORK_TEST_DIRECTORY";
+
+/// Not a test by itself: what [`a_daemon_that_is_killed_leaves_nothing_that_the_next_does_not_find`] kills. Attaches and detaches
+/// containers, and writes down what is attached as an engine does: after the attachment, before the detachment.
+#[test]
+fn work_until_killed() {
+    let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) else { return };
+    let network =
+        Network::open(Options { netns_dir: directory.join("netns"), ..Options::default() }).unwrap();
+    network.adopt(records(&directory).into_values().collect()).unwrap();
+    let mut record = OpenOptions::new().append(true).create(true).open(directory.join("records")).unwrap();
+    let mut write = |line: String| record.write_all((line + "\n").as_bytes()).unwrap();
+    println!("begin");
+    for number in 0.. {
+        let id = format!("c{}-{number}", std::process::id());
+        let mut request = Attach::new(&id, network.create_netns(&id).unwrap());
+        request.ports = vec![port(0, 80)];
+        let endpoint = network.attach(&request).unwrap();
+        write(serde_json::to_string(&endpoint).unwrap());
+        if number % 4 != 0 {
+            write(format!("-{id}"));
+            network.detach(&endpoint);
+            network.remove_netns(&id).unwrap();
+        }
+    }
+}
+
+/// What is attached by the record, whose last line may be half written.
+fn records(directory: &std::path::Path) -> std::collections::HashMap<String, Endpoint> {
+    let mut found = std::collections::HashMap::new();
+    for line in fs::read_to_string(directory.join("records")).unwrap_or_default().lines() {
+        if let Some(id) = line.strip_prefix('-') {
+            found.remove(id);
+        } else if let Ok(endpoint) = serde_json::from_str::<Endpoint>(line) {
+            found.insert(endpoint.id.clone(), endpoint);
+        }
+    }
+    found
+}
+
+#[test]
+fn a_daemon_that_is_killed_leaves_nothing_that_the_next_does_not_find() {
+    require!(Need::Root, Need::Program("ip"));
+    on_host(BridgeNetfilter::Off, |host| {
+        let directory = host.netns_dir().parent().unwrap().to_owned();
+        for round in 0..12u64 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["recovery::work_until_killed", "--exact", "--nocapture"])
+                .env(DIRECTORY, &directory)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            // From its beginning, at a different instant each time.
+            let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+            let mut line = String::new();
+            while !line.contains("begin") {
+                line.clear();
+                assert_ne!(std::io::BufRead::read_line(&mut output, &mut line).unwrap(), 0);
+            }
+            std::thread::park_timeout(Duration::from_micros(round * 3_700));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let living = records(&directory);
+        assert!(!living.is_empty());
+        let network = Network::open(host.options()).unwrap();
+        for name in network.netns_names().unwrap() {
+            if !living.contains_key(&name) {
+                network.remove_netns(&name).unwrap();
+            }
+        }
+        let lost = network.adopt(living.values().cloned().collect()).unwrap();
+        assert!(lost.is_empty(), "{lost:?}");
+        let expected: HashSet<_> = living.values().map(|endpoint| endpoint.host_interface.clone()).collect();
+        until_true("strays are gone", || {
+            devices().into_iter().filter(|name| name.starts_with("veth")).collect::<HashSet<_>>() == expected
+        });
+        for endpoint in living.values() {
+            let netns = crate::host::open(&endpoint.netns);
+            let _server = crate::host::Server::start(&netns, 80);
+            assert!(connect(address(UPLINK, endpoint.ports[0].host_port)).is_ok(), "{endpoint:?}");
+        }
+        for endpoint in living.values() {
+            network.detach(endpoint);
+            network.remove_netns(&endpoint.id).unwrap();
+        }
+        network.settle();
+        until_true("devices are gone", || !devices().iter().any(|name| name.starts_with("veth")));
+        assert!(network.netns_names().unwrap().is_empty());
+        for endpoint in living.values() {
+            assert!(connect(address(UPLINK, endpoint.ports[0].host_port)).is_err());
+        }
     });
 }
