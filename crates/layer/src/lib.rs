@@ -49,5 +49,5 @@ pub use diff::{DiffOptions, DiffSummary, diff, diff_overlay};
 pub use error::Error;
 pub use inflate::{Compression, Inflate, InflateError, InflateLimits, Inflater, Progress};
 pub use limits::Limits;
-pub use pack::{TopEntry, pack};
+pub use pack::{PackOptions, TopEntry, is_kernel_interface, pack};
 pub use rebase::rebase;

@@ -54,6 +54,23 @@ pub enum TopEntry {
     Left,
 }
 
+/// How an archive is made.
+#[derive(Debug, Clone, Copy)]
+pub struct PackOptions<'a> {
+    /// Whether the directory itself has an entry.
+    pub top: TopEntry,
+    /// Directories below it, relative and clean, that are given without what is in them.
+    pub hollow: &'a [&'a [u8]],
+    /// What it may not exceed.
+    pub limits: Limits,
+}
+
+impl Default for PackOptions<'_> {
+    fn default() -> Self {
+        Self { top: TopEntry::Given, hollow: &[], limits: Limits::default() }
+    }
+}
+
 /// Writes an archive of `top`, which may be an `O_PATH` descriptor of anything, and of all that is below it. Its names begin with
 /// `name`.
 ///
@@ -63,14 +80,13 @@ pub enum TopEntry {
 pub fn pack(
     top: BorrowedFd<'_>,
     name: &[u8],
-    entry: TopEntry,
     out: &mut dyn Write,
-    limits: &Limits,
+    options: &PackOptions<'_>,
 ) -> Result<DiffSummary, Error> {
     let stat = fstat(top).map_err(|errno| Error::system("stat", name, errno))?;
-    let mut pack = Pack { top, name, out: Writer::new(out), sources: HashMap::new(), bytes: 0, limits };
+    let mut pack = Pack { top, name, out: Writer::new(out), sources: HashMap::new(), bytes: 0, options };
     if is_dir(&stat) {
-        pack.tree(&stat, entry)?;
+        pack.tree(&stat)?;
     } else {
         pack.file(name, top, &stat)?;
     }
@@ -84,7 +100,7 @@ struct Pack<'a> {
     /// The first name of each file with several.
     sources: HashMap<(u64, u64), Vec<u8>>,
     bytes: usize,
-    limits: &'a Limits,
+    options: &'a PackOptions<'a>,
 }
 
 /// A directory that is being walked.
@@ -111,8 +127,8 @@ impl Pack<'_> {
         }
     }
 
-    fn tree(&mut self, stat: &Stat, entry: TopEntry) -> Result<(), Error> {
-        if entry == TopEntry::Given {
+    fn tree(&mut self, stat: &Stat) -> Result<(), Error> {
+        if self.options.top == TopEntry::Given {
             self.directory(b"", self.top, stat)?;
         }
         let top = reopen_dir(self.top).map_err(|errno| Error::system("open", self.name, errno))?;
@@ -154,7 +170,7 @@ impl Pack<'_> {
 
     fn frame(&self, path: Vec<u8>, dir: OwnedFd) -> Result<Option<Frame>, Error> {
         let failed = |errno| Error::system("read", &self.named(&path), errno);
-        if is_interface(dir.as_fd()).map_err(failed)? {
+        if self.options.hollow.contains(&&path[..]) || is_kernel_interface(dir.as_fd()).map_err(failed)? {
             return Ok(None);
         }
         let names = match list(dir.as_fd()) {
@@ -212,7 +228,7 @@ impl Pack<'_> {
         let source = inode.and_then(|inode| self.sources.get(&inode).cloned());
         if let (Some(inode), None) = (inode, &source) {
             self.bytes += name.len() + NAME_OVERHEAD;
-            let limit = self.limits.names_bytes;
+            let limit = self.options.limits.names_bytes;
             if self.bytes > limit {
                 return Err(Error::Limit { what: "bytes of names of hard links", limit: limit as u64 });
             }
@@ -223,6 +239,11 @@ impl Pack<'_> {
     }
 }
 
-fn is_interface(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
-    Ok(KERNEL_INTERFACES.contains(&(fstatfs(dir)?.f_type as i64)))
+/// Whether a file is of a file system that is an interface of the kernel, such as procfs: what it seems to be says little of what
+/// reading gives.
+///
+/// # Errors
+/// What fstatfs(2) says.
+pub fn is_kernel_interface(file: BorrowedFd<'_>) -> Result<bool, Errno> {
+    Ok(KERNEL_INTERFACES.contains(&(fstatfs(file)?.f_type as i64)))
 }

@@ -82,7 +82,7 @@ fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> Settings {
         root,
         state,
         runtime: "runc".into(),
-        runtimes: BTreeMap::new(),
+        runtimes: BTreeMap::from([("runc".into(), "io.containerd.runc.v2".into())]),
         log: LogOptions::default(),
         cgroup_parent: "/none".into(),
         systemd_cgroups: false,

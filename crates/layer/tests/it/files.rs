@@ -4,8 +4,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use gantry_layer::{
-    Applied, ApplyOptions, Archive, Change, ChangeKind, Devices, Error, Limits, Replace, RootEntry, TopEntry,
-    Whiteouts, changes, changes_overlay, copy_tree, pack,
+    Applied, ApplyOptions, Archive, Change, ChangeKind, Devices, Error, Limits, PackOptions, Replace,
+    RootEntry, TopEntry, Whiteouts, changes, changes_overlay, copy_tree, pack,
 };
 use gantry_testkit::{Need, missing, skip};
 
@@ -28,7 +28,8 @@ fn place(items: &[Item]) -> Place {
 
 fn packed(place: &Place, name: &str, entry: TopEntry) -> Vec<u8> {
     let mut out = Vec::new();
-    let summary = pack(place.fd(), name.as_bytes(), entry, &mut out, &Limits::default()).unwrap();
+    let options = PackOptions { top: entry, ..PackOptions::default() };
+    let summary = pack(place.fd(), name.as_bytes(), &mut out, &options).unwrap();
     assert_eq!(summary.bytes, out.len() as u64);
     out
 }
@@ -75,6 +76,15 @@ fn a_pack_comes_in_order_under_any_name() {
 }
 
 #[test]
+fn hollow_directories_are_given_without_what_is_in_them() {
+    let tree = sample();
+    let mut out = Vec::new();
+    let options = PackOptions { hollow: &[b"d"], ..PackOptions::default() };
+    pack(tree.fd(), b"/", &mut out, &options).unwrap();
+    assert_eq!(names(&out), ["/", "/d/", "/empty/", "/fifo", "/link -> d"]);
+}
+
+#[test]
 fn a_pack_makes_the_same_tree_again() {
     if !root("a_pack_makes_the_same_tree_again") {
         return;
@@ -102,7 +112,7 @@ fn one_file_is_packed_alone_and_what_it_is_decides() {
     for (path, expect) in [("d/z", "n"), ("link", "n -> d"), ("fifo", "n")] {
         let file = rustix::fs::open(tree.path(path), flags, rustix::fs::Mode::empty()).unwrap();
         let mut out = Vec::new();
-        pack(std::os::fd::AsFd::as_fd(&file), b"n", TopEntry::Given, &mut out, &Limits::default()).unwrap();
+        pack(std::os::fd::AsFd::as_fd(&file), b"n", &mut out, &PackOptions::default()).unwrap();
         assert_eq!(names(&out), [expect]);
     }
 }
@@ -381,6 +391,6 @@ fn cve_2018_15664_a_directory_that_is_swapped_for_a_link_gives_nothing_of_the_ho
 fn directories_of_the_kernel_are_given_without_what_is_in_them() {
     let proc = rustix::fs::open("/proc", rustix::fs::OFlags::PATH, rustix::fs::Mode::empty()).unwrap();
     let mut out = Vec::new();
-    pack(std::os::fd::AsFd::as_fd(&proc), b"proc", TopEntry::Given, &mut out, &Limits::default()).unwrap();
+    pack(std::os::fd::AsFd::as_fd(&proc), b"proc", &mut out, &PackOptions::default()).unwrap();
     assert_eq!(names(&out), ["proc/"]);
 }
