@@ -25,7 +25,7 @@ pub struct FileStat {
     pub name: String,
     /// Bytes.
     pub size: i64,
-    /// Kind and permissions, as the kernel has them: inode(7).
+    /// Kind and permissions in the bits of Go's `fs.FileMode`, as docker's clients expect them.
     pub mode: u32,
     /// When it was changed.
     pub mtime: Timestamp,
@@ -71,7 +71,7 @@ pub(super) fn find(root: BorrowedFd<'_>, asked: &Asked, container: &str) -> Resu
     let found = FileStat {
         name: asked.name.clone(),
         size: stat.st_size,
-        mode: stat.st_mode,
+        mode: go_mode(&stat),
         mtime: time(&stat),
         link_target: String::from_utf8_lossy(&link_target).into_owned(),
     };
@@ -82,6 +82,32 @@ fn time(stat: &Stat) -> Timestamp {
     let nanoseconds = i32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     let clamped = stat.st_mtime.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second() - 1);
     Timestamp::new(clamped, nanoseconds).unwrap_or_default()
+}
+
+/// The bits of Go's `fs.FileMode`, Go 1.
+fn go_mode(stat: &Stat) -> u32 {
+    const DIRECTORY: u32 = 1 << 31;
+    const SYMLINK: u32 = 1 << 27;
+    const DEVICE: u32 = 1 << 26;
+    const NAMED_PIPE: u32 = 1 << 25;
+    const SOCKET: u32 = 1 << 24;
+    const SET_UID: u32 = 1 << 23;
+    const SET_GID: u32 = 1 << 22;
+    const CHAR_DEVICE: u32 = 1 << 21;
+    const STICKY: u32 = 1 << 20;
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => DIRECTORY,
+        FileType::Symlink => SYMLINK,
+        FileType::BlockDevice => DEVICE,
+        FileType::CharacterDevice => DEVICE | CHAR_DEVICE,
+        FileType::Fifo => NAMED_PIPE,
+        FileType::Socket => SOCKET,
+        _ => 0,
+    };
+    let special = [(0o4000, SET_UID), (0o2000, SET_GID), (0o1000, STICKY)];
+    let special =
+        special.iter().filter(|(bit, _)| stat.st_mode & bit != 0).fold(0, |all, (_, bit)| all | bit);
+    kind | special | (stat.st_mode & 0o777)
 }
 
 /// The text of a path with all links in it followed inside the root, as far as there is something.

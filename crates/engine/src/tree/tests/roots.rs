@@ -173,12 +173,12 @@ fn files_are_described_and_links_are_told_to_their_ends() {
             "{path}"
         );
     };
-    let (kind, link) = (0o040_000, 0o120_777);
-    check("/d/file", "file", 0o104_751, "");
-    check("d", "d", kind | 0o1777, "");
+    let (kind, link) = (1 << 31, 1 << 27 | 0o777);
+    check("/d/file", "file", 1 << 23 | 0o751, "");
+    check("d", "d", kind | 1 << 20 | 0o777, "");
     check("/absolute", "absolute", link, "/d");
-    check("/absolute/", "absolute", kind | 0o1777, "");
-    check("/absolute/.", ".", kind | 0o1777, "");
+    check("/absolute/", "absolute", kind | 1 << 20 | 0o777, "");
+    check("/absolute/.", ".", kind | 1 << 20 | 0o777, "");
     check("/d/up", "up", link, "/d/file");
     check("/dangling", "dangling", link, "/d/sub/x");
     check("/host", "host", link, &canary.path().display().to_string());
