@@ -133,7 +133,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
 
 fn console(size: (u16, u16)) -> Option<ConsoleSize> {
     let (columns, rows) = size;
-    (columns > 0 && rows > 0).then(|| ConsoleSize { width: columns, height: rows })
+    (columns > 0 && rows > 0).then_some(ConsoleSize { width: columns, height: rows })
 }
 
 fn init(engine: &Engine) -> Result<String> {
