@@ -227,19 +227,40 @@ pub(crate) fn make_pair<N: AsFd>(socket: &Netlink, pair: &Pair<'_, N>) -> Result
                 })
             })
         });
-    if (pair.hairpin, pair.isolated) == (Hairpin::No, Isolated::No) {
-        return socket.execute_all(vec![create]);
-    }
-    let port = Request::new(RTM_NEWLINK, 0, &link_head(0, 0)).with(IFLA_IFNAME, &name(pair.host)).nest(
-        IFLA_LINKINFO,
-        |info| {
+    let port = Port { host: pair.host, bridge: pair.bridge, hairpin: pair.hairpin, isolated: pair.isolated };
+    socket.execute_all([vec![create], port.requests()].concat())
+}
+
+/// A device that is to be a bridge's port.
+pub(crate) struct Port<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) bridge: u32,
+    pub(crate) hairpin: Hairpin,
+    pub(crate) isolated: Isolated,
+}
+
+impl Port<'_> {
+    /// What makes it one that is not like any other.
+    fn requests(&self) -> Vec<Request> {
+        if (self.hairpin, self.isolated) == (Hairpin::No, Isolated::No) {
+            return Vec::new();
+        }
+        let request = Request::new(RTM_NEWLINK, 0, &link_head(0, 0)).with(IFLA_IFNAME, &name(self.host));
+        vec![request.nest(IFLA_LINKINFO, |info| {
             info.with(IFLA_INFO_SLAVE_KIND, b"bridge").nest(IFLA_INFO_SLAVE_DATA, |data| {
-                data.with(IFLA_BRPORT_MODE, &[u8::from(pair.hairpin == Hairpin::Yes)])
-                    .with(IFLA_BRPORT_ISOLATED, &[u8::from(pair.isolated == Isolated::Yes)])
+                data.with(IFLA_BRPORT_MODE, &[u8::from(self.hairpin == Hairpin::Yes)])
+                    .with(IFLA_BRPORT_ISOLATED, &[u8::from(self.isolated == Isolated::Yes)])
             })
-        },
-    );
-    socket.execute_all(vec![create, port])
+        })]
+    }
+}
+
+/// Makes a device the bridge's port; one that is not there is none.
+pub(crate) fn join(socket: &Netlink, port: &Port<'_>) -> Result<(), Errno> {
+    let master = Request::new(RTM_NEWLINK, 0, &link_head(0, 0))
+        .with(IFLA_IFNAME, &name(port.host))
+        .with(IFLA_MASTER, &port.bridge.to_ne_bytes());
+    absent(socket.execute_all([vec![master], port.requests()].concat()).map_err(|rejected| rejected.errno))
 }
 
 /// What the end of a pair on the host has moved, seen from the other.

@@ -20,7 +20,7 @@ use super::setup::{Ready, random_name};
 use super::{Shared, lock};
 use crate::endpoint::{Attach, Endpoint, MacAddress, PortRequest, Protocol};
 use crate::error::Error;
-use crate::link::{self, Hairpin, Isolated, Pair};
+use crate::link::{self, Hairpin, Isolated, Pair, Port};
 use crate::options::{Firewall, Ipv6Ports, Neighbours, check_device_name};
 use crate::ports::Where;
 use crate::{conntrack, netns};
@@ -38,7 +38,15 @@ impl Shared {
         let netns = netns::open(&request.netns).map_err(Error::netns("opening the", &request.netns))?;
         let ready = self.ready()?;
         let endpoint = self.reserve_patiently(request, &ready)?;
-        match self.connect(&endpoint, &netns, &ready) {
+        let connected = match self.connect(&endpoint, &netns, &ready) {
+            Err(error) => match self.renew(&ready) {
+                Ok(Some(again)) => self.connect(&endpoint, &netns, &again),
+                Ok(None) => Err(error),
+                Err(error) => Err(error),
+            },
+            Ok(()) => Ok(()),
+        };
+        match connected {
             Ok(()) => {
                 let mut state = lock(&self.state);
                 state.arriving.remove(&endpoint.id);
@@ -167,19 +175,10 @@ impl Shared {
             None => netns::prepare(netns.as_fd(), &endpoint.netns)?,
         };
         let socket = Netlink::open().map_err(Error::link("making the device", host))?;
-        let pair = Pair {
-            host,
-            bridge: ready.index,
-            netns,
-            inside: &endpoint.interface,
-            mac: endpoint.mac,
-            mtu: ready.bridge.mtu,
-            hairpin: if endpoint.ports.is_empty() { Hairpin::No } else { Hairpin::Yes },
-            isolated: match self.options.neighbours {
-                Neighbours::Reachable => Isolated::No,
-                Neighbours::Isolated => Isolated::Yes,
-            },
-        };
+        let Port { hairpin, isolated, .. } = self.port_of(endpoint, ready.index);
+        let (inside_name, mac, mtu) = (endpoint.interface.as_str(), endpoint.mac, ready.bridge.mtu);
+        let pair =
+            Pair { host, bridge: ready.index, netns, inside: inside_name, mac, mtu, hairpin, isolated };
         let made = link::make_pair(&socket, &pair).map_err(|rejected| rejected.errno);
         made.map_err(Error::link("making the pair of devices", format!("{host} and {}", endpoint.interface)))
             .and_then(|()| configure(endpoint, &inside))
@@ -189,6 +188,19 @@ impl Shared {
                     tracing::warn!(device = host, %errno, "the device of a failed attachment stays");
                 }
             })
+    }
+
+    /// What kind of port of the bridge an endpoint's device is.
+    pub(super) fn port_of<'a>(&self, endpoint: &'a Endpoint, bridge: u32) -> Port<'a> {
+        Port {
+            host: &endpoint.host_interface,
+            bridge,
+            hairpin: if endpoint.ports.is_empty() { Hairpin::No } else { Hairpin::Yes },
+            isolated: match self.options.neighbours {
+                Neighbours::Reachable => Isolated::No,
+                Neighbours::Isolated => Isolated::Yes,
+            },
+        }
     }
 
     fn publish(&self, endpoint: &Endpoint) -> Result<(), Error> {

@@ -47,21 +47,16 @@ const DIGITS: usize = 11;
 
 /// A name for a new pair's host end.
 pub(super) fn random_name() -> Result<String, Error> {
-    let number = u64::from_ne_bytes(random()?) & ((1 << (4 * DIGITS)) - 1);
+    let mut bytes = [0; 8];
+    // So few bytes are given whole.
+    getrandom(&mut bytes, GetRandomFlags::empty()).map_err(Error::link("choosing a name of", "a device"))?;
+    let number = u64::from_ne_bytes(bytes) & ((1 << (4 * DIGITS)) - 1);
     Ok(format!("{PREFIX}{number:0width$x}", width = DIGITS))
 }
 
 fn is_random_name(name: &str) -> bool {
     name.strip_prefix(PREFIX)
         .is_some_and(|digits| digits.len() == DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Error> {
-    let mut bytes = [0; N];
-    // So few bytes are given whole.
-    getrandom(&mut bytes, GetRandomFlags::empty())
-        .map_err(Error::link("choosing an address or name of", "a device"))?;
-    Ok(bytes)
 }
 
 impl Shared {
@@ -75,18 +70,42 @@ impl Shared {
         Ok(ready.insert(found).clone())
     }
 
+    /// Makes the bridge again if somebody has deleted it, and its ports of what is attached; nothing if it is as it was.
+    pub(super) fn renew(&self, known: &Ready) -> Result<Option<Ready>, Error> {
+        let mut ready = lock(&self.ready);
+        if let Some(newer) = ready.as_ref().filter(|ready| ready.index != known.index) {
+            return Ok(Some(newer.clone()));
+        }
+        let name = self.options.bridge.as_str();
+        let socket = Netlink::open().map_err(Error::link("looking for", name))?;
+        if socket.index_of(name) == Ok(known.index) {
+            return Ok(None);
+        }
+        tracing::warn!(bridge = name, "the bridge was deleted; it is made again");
+        let links = link::links(&socket).map_err(Error::link("looking for", name))?;
+        let index = self.make_bridge(&socket, &links, &known.bridge)?;
+        let endpoints: Vec<_> = lock(&self.state).endpoints.values().cloned().collect();
+        self.join_all(&socket, &endpoints, index)?;
+        Ok(Some(ready.insert(Ready { bridge: known.bridge.clone(), index }).clone()))
+    }
+
+    /// Makes the devices of endpoints the bridge's ports, if they are not.
+    fn join_all(&self, socket: &Netlink, endpoints: &[Endpoint], index: u32) -> Result<(), Error> {
+        for endpoint in endpoints {
+            let joined = link::join(socket, &self.port_of(endpoint, index));
+            joined.map_err(Error::link("making a port of the bridge of", &endpoint.host_interface))?;
+        }
+        Ok(())
+    }
+
     fn set_up(&self, endpoints: &[Endpoint]) -> Result<Ready, Error> {
         let name = self.options.bridge.as_str();
         let socket = Netlink::open().map_err(Error::link("looking for", name))?;
         let links = link::links(&socket).map_err(Error::link("looking for", name))?;
-        let existing = links.iter().find(|link| link.name == name);
-        if existing.is_some_and(|link| link.kind.as_deref() != Some("bridge")) {
-            return Err(Error::NotABridge { device: name.to_owned() });
-        }
-        let bridge = self.choose_network(&socket, existing)?;
+        let bridge = self.choose_network(&socket, self.find_bridge(&links)?)?;
         self.write_rules(&bridge, &links, endpoints)?;
-        let index = self.make_bridge(&socket, existing, &bridge)?;
-        setting::tune_bridge(name)?;
+        let index = self.make_bridge(&socket, &links, &bridge)?;
+        self.join_all(&socket, endpoints, index)?;
         if self.options.forwarding == Forwarding::Enable {
             setting::forward()?;
         }
@@ -166,15 +185,22 @@ impl Shared {
         Ok(())
     }
 
-    fn make_bridge(&self, socket: &Netlink, existing: Option<&Link>, bridge: &Bridge) -> Result<u32, Error> {
+    /// The device of the bridge's name, if there is one.
+    fn find_bridge<'a>(&self, links: &'a [Link]) -> Result<Option<&'a Link>, Error> {
+        let existing = links.iter().find(|link| link.name == self.options.bridge);
+        if existing.is_some_and(|link| link.kind.as_deref() != Some("bridge")) {
+            return Err(Error::NotABridge { device: self.options.bridge.clone() });
+        }
+        Ok(existing)
+    }
+
+    fn make_bridge(&self, socket: &Netlink, links: &[Link], bridge: &Bridge) -> Result<u32, Error> {
         let name = bridge.name.as_str();
-        let index = match existing {
+        let index = match self.find_bridge(links)? {
             Some(link) => link.index,
             None => {
-                let mut mac: [u8; 6] = random()?;
-                // Locally administered, and of no group.
-                mac[0] = (mac[0] | 2) & !1;
-                let made = link::make_bridge(socket, name, MacAddress(mac), bridge.mtu);
+                // Of the address, as containers' are: who knew a bridge before this one sends to the right place.
+                let made = link::make_bridge(socket, name, MacAddress::of(bridge.gateway), bridge.mtu);
                 made.map_err(Error::link("making the bridge", name))?;
                 socket.index_of(name).map_err(Error::link("looking for", name))?
             }
@@ -187,6 +213,7 @@ impl Shared {
             link::add_address(socket, index, own).map_err(Error::link("adding the address of", name))?;
         }
         link::bring_up(socket, index, bridge.mtu).map_err(Error::link("bringing up", name))?;
+        setting::tune_bridge(name)?;
         Ok(index)
     }
 

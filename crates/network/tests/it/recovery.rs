@@ -124,6 +124,29 @@ fn the_bridge_of_a_daemon_before_is_taken_as_it_is() {
     });
 }
 
+#[test]
+fn a_bridge_that_somebody_deleted_comes_back_with_its_ports() {
+    require!(Need::Root, Need::Program("ip"));
+    on_host(BridgeNetfilter::Off, |host| {
+        let network = Network::open(host.options()).unwrap();
+        let first = Container::start(&network, "first", &[port(8080, 80)]);
+        let _server = first.serve(80);
+        ip("link del gantry0");
+        assert!(crate::host::is_unreachable(address(UPLINK, 8080)));
+        // With the next container, or the next daemon.
+        let second = Container::start(&network, "second", &[]);
+        assert!(connect(address(UPLINK, 8080)).is_ok());
+        assert!(connect(address(Ipv4Addr::LOCALHOST, 8080)).is_ok());
+        assert!(second.connect(first.at(80)).is_ok());
+        drop(network);
+        ip("link del gantry0");
+        let network = Network::open(host.options()).unwrap();
+        network.adopt(vec![stored(&first.endpoint), stored(&second.endpoint)]).unwrap();
+        assert!(connect(address(UPLINK, 8080)).is_ok());
+        assert!(second.connect(first.at(80)).is_ok());
+    });
+}
+
 const DIRECTORY: &str = "GANTRY_NETWORK_TEST_DIRECTORY";
 
 /// Not a test by itself: what [`a_daemon_that_is_killed_leaves_nothing_that_the_next_does_not_find`] kills. Attaches and detaches
