@@ -20,6 +20,7 @@ mod engine;
 mod error;
 mod event;
 pub mod image;
+mod login;
 mod names;
 mod options;
 mod record;
