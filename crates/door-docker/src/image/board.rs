@@ -81,7 +81,7 @@ impl Board {
     pub(super) async fn answer<T: Send + 'static>(
         self,
         operation: impl Future<Output = Result<T>> + Send + 'static,
-        told: fn(gantry_engine::Error) -> Failure,
+        told: impl Fn(gantry_engine::Error) -> Failure + Send + 'static,
     ) -> Outcome {
         let mut operation: Pin<Box<dyn Future<Output = Result<T>> + Send>> = Box::pin(operation);
         let mut ended = None;

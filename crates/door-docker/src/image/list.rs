@@ -18,6 +18,8 @@ const WITHOUT_NONE: ApiVersion = ApiVersion::new(1, 43);
 const WITHOUT_VIRTUAL: ApiVersion = ApiVersion::new(1, 44);
 /// The first version with descriptors and manifests.
 const WITH_MANIFESTS: ApiVersion = ApiVersion::new(1, 48);
+/// The first version that counts the containers of each image.
+const WITH_CONTAINERS: ApiVersion = ApiVersion::new(1, 51);
 /// The first version in which the filter `reference` is one.
 const WITH_REFERENCE: ApiVersion = ApiVersion::new(1, 41);
 
@@ -138,7 +140,10 @@ pub(crate) fn summary(image: &image::ImageSummary, version: ApiVersion) -> Image
     };
     let size = into_api::bytes(image.bytes());
     ImageSummary {
-        containers: i64::try_from(image.containers).unwrap_or(i64::MAX),
+        containers: match version >= WITH_CONTAINERS {
+            true => i64::try_from(image.containers).unwrap_or(i64::MAX),
+            false => -1,
+        },
         created: image.created.map_or(0, Timestamp::as_second),
         id: image.target.digest.to_string(),
         labels: if image.labels.is_empty() { Map::default() } else { image.labels.clone().into() },

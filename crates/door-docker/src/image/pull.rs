@@ -1,8 +1,9 @@
 //! `POST /images/create?fromImage=`
 
 use gantry_docker_api::message::Message;
+use gantry_engine::Error;
 use gantry_engine::image::{ImageProgress, ImagePull, LayerStep};
-use gantry_types::{Digest, Reference};
+use gantry_types::{Digest, ErrorKind, Reference};
 
 use super::board::Board;
 use super::from_api;
@@ -24,7 +25,30 @@ pub(super) async fn pull(call: &Call) -> Outcome {
         listener: board.listener(shows),
     };
     let engine = call.door.engine.clone();
-    board.answer(async move { engine.image_pull(request).await }, Failure::from).await
+    let name = request.reference.clone();
+    board.answer(async move { engine.image_pull(request).await }, move |error| told(error, &name)).await
+}
+
+/// What registries refuse may not be there at all: they do not say.
+fn told(error: Error, reference: &Reference) -> Failure {
+    match error.kind() {
+        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => {
+            let name = reference.familiar();
+            let name = name.split(['@']).next().unwrap_or(&name);
+            let name =
+                name.strip_suffix(&format!(":{}", reference.tag().unwrap_or_default())).unwrap_or(name);
+            let why = Failure::from(error).message;
+            Failure::not_found(format!(
+                "pull access denied for {name}, repository does not exist or may require 'docker login': {why}"
+            ))
+        }
+        _ => match error {
+            Error::NotFound { what: "manifest", name } => {
+                Failure::not_found(format!("failed to resolve reference {name:?}: {name}: not found"))
+            }
+            error => error.into(),
+        },
+    }
 }
 
 /// The beginning of a digest.

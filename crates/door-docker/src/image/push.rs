@@ -38,7 +38,8 @@ fn told(error: Error) -> Failure {
 
 fn shows(progress: ImageProgress) -> Vec<Message> {
     match progress {
-        ImageProgress::Layer(digest, LayerStep::Waiting) => {
+        // Whether the registry has it is not known yet.
+        ImageProgress::Layer(digest, LayerStep::Waiting | LayerStep::Uploading(0, _)) => {
             vec![Message::of_layer(pull::short(&digest), "Waiting")]
         }
         ImageProgress::Layer(digest, step) => vec![pull::layer(pull::short(&digest), step)],

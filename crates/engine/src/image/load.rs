@@ -11,6 +11,9 @@ use gantry_types::{Descriptor, Digest, ErrorKind, Labels, Platform, Reference};
 use super::archive;
 use crate::{Engine, Error, Result};
 
+/// How much is said of what is no archive.
+const MAX_REASON: usize = 80;
+
 /// An image that was loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Loaded {
@@ -109,6 +112,8 @@ impl Engine {
 fn unrecognized(error: gantry_primitives::Error) -> Error {
     match error {
         gantry_primitives::Error::Invalid { what: "archive", reason } => {
+            // What the archive has in place of a header may be anything.
+            let reason: String = reason.chars().take_while(|c| !c.is_control()).take(MAX_REASON).collect();
             Error::Invalid(format!("unrecognized image format: the archive {reason}"))
         }
         error => error.into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gantry_primitives::registry::Credential;
 use gantry_primitives::{Breadth, Holder, PullRequest, Unpack};
 use gantry_types::platform::Matcher;
-use gantry_types::{Digest, Labels, Platform, Reference};
+use gantry_types::{Digest, ErrorKind, Labels, Platform, Reference};
 
 use super::names::familiar_repository;
 use super::progress::PullProgress;
@@ -92,12 +92,14 @@ impl Engine {
             access: self.access(reference, request.credential.clone()),
             reporter: progress.reporter(reference),
         };
-        let target = self.shared.store.pull(lease.context.clone(), pull).await?.target;
+        let before = self.image_record(&reference.to_string()).await.ok().map(|image| image.target.digest);
+        let pulled = self.shared.store.pull(lease.context.clone(), pull).await;
+        let target = pulled.map_err(|error| not_there(error, reference, &progress))?.target;
         let (engine, name) = (self.clone(), reference.to_string());
         let context = lease.context.clone();
         let digest = target.digest.clone();
         let named = async move { engine.point(&context, Some(&name), &target, Labels::new()).await };
-        let (_, changed) = self.owned("giving an image its name", named).await?;
+        self.owned("giving an image its name", named).await?;
         lease.end().await;
         let id = reference.familiar();
         let labels = match self.image_by_digest(&digest).await {
@@ -105,6 +107,15 @@ impl Engine {
             Err(_) => Labels::new(),
         };
         self.image_event("pull", &id, &familiar_repository(reference), labels).await;
-        Ok(ImagePulled { reference: reference.clone(), digest, newer: changed || progress.has_worked() })
+        let newer = before.as_ref() != Some(&digest) || progress.has_worked();
+        Ok(ImagePulled { reference: reference.clone(), digest, newer })
     }
+}
+
+/// What a registry lacks is said by its whole name.
+fn not_there(error: gantry_primitives::Error, reference: &Reference, progress: &PullProgress) -> Error {
+    if error.kind() == ErrorKind::NotFound && !progress.has_resolved() {
+        return Error::NotFound { what: "manifest", name: reference.to_string() };
+    }
+    error.into()
 }

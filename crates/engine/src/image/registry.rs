@@ -8,7 +8,7 @@ use gantry_primitives::registry::{
 };
 use gantry_types::image::{ImageConfig, Index, MAX_DOCUMENT_BYTES, Manifest};
 use gantry_types::media_type::Kind;
-use gantry_types::{Descriptor, Platform, Reference};
+use gantry_types::{Descriptor, ErrorKind, Platform, Reference};
 
 use crate::{Engine, Error, Result};
 
@@ -98,7 +98,11 @@ impl Engine {
         credential: Option<Credential>,
     ) -> Result<DistributionInfo> {
         let repository = self.repository(reference, credential);
-        let descriptor = repository.resolve(&target(reference)?).await.map_err(failed)?;
+        let resolved = repository.resolve(&target(reference)?).await;
+        let descriptor = resolved.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::NotFound { what: "manifest", name: reference.to_string() },
+            _ => failed(error),
+        })?;
         let platforms = match descriptor.kind() {
             Kind::Index => {
                 let bytes = repository.manifest(&descriptor).await.map_err(failed)?;

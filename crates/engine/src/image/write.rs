@@ -16,6 +16,9 @@ use crate::{Engine, Error, Result, names};
 /// How much is written at once.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// How much is compressed at once.
+const COPY_BYTES: usize = 64 << 10;
+
 /// Writes to an ingest, from a thread that may wait.
 struct Sink {
     runtime: Handle,
@@ -165,13 +168,55 @@ impl<W: Write> Write for Hashing<W> {
     }
 }
 
+/// Copies in pieces of one size, whatever the client's are: the same files are to become the same layer.
+fn copy_even(from: &mut dyn Read, to: &mut dyn Write) -> Result<()> {
+    let mut piece = Vec::with_capacity(COPY_BYTES);
+    loop {
+        piece.clear();
+        let count = from.take(COPY_BYTES as u64).read_to_end(&mut piece).map_err(archive::read_error)?;
+        if count == 0 {
+            return Ok(());
+        }
+        to.write_all(&piece).map_err(Error::io("storing", "a layer"))?;
+    }
+}
+
 fn copy_layer(source: Box<dyn Read + Send>, sink: Sink) -> Result<(Sink, DiffId)> {
     let failed = Error::io("storing", "a layer");
     let mut plain = archive::inflate(source)?;
     let compressor = Compressor::new(sink, Compression::Gzip, Level::Default).map_err(failed)?;
     let mut out = Hashing { hasher: Hasher::new(Algorithm::Sha256), compressor };
-    io::copy(&mut plain, &mut out).map_err(archive::read_error)?;
+    copy_even(&mut plain, &mut out)?;
     let diff = DiffId(out.hasher.finish());
     let finished = out.compressor.finish().and_then(|mut sink| sink.flush().map(|()| sink));
     Ok((finished.map_err(Error::io("storing", "a layer"))?, diff))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a few bytes at a time.
+    struct Slow<'a>(&'a [u8], usize);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.1.min(buffer.len());
+            self.0.read(&mut buffer[..count])
+        }
+    }
+
+    #[test]
+    fn how_bytes_arrive_does_not_change_what_they_become() {
+        let bytes: Vec<u8> = (0..300_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let compressed = |size: usize| {
+            let mut out = Compressor::new(Vec::new(), Compression::Gzip, Level::Default).unwrap();
+            copy_even(&mut Slow(&bytes, size), &mut out).unwrap();
+            out.finish().unwrap()
+        };
+        let one = compressed(usize::MAX);
+        for size in [1000, 4096, 65_537] {
+            assert!(compressed(size) == one, "{size}");
+        }
+    }
 }
