@@ -2,7 +2,7 @@
 TARGET := x86_64-unknown-linux-gnu
 RUNTIME := target/$(TARGET)/release/gantry-runtime
 
-.PHONY: setup build run test conformance conformance-containerd conformance-engines conformance-vm bench bench-pull bench-tasks soak fuzz clean
+.PHONY: setup build run test conformance conformance-containerd conformance-engines conformance-vm bench bench-pull bench-tasks bench-engine soak fuzz clean
 
 setup:
 	@scripts/setup.sh
@@ -41,6 +41,12 @@ bench-tasks: COUNT := $(if $(filter command environment,$(firstword $(origin COU
 bench-tasks: setup
 	@VIEW=$(if $(filter command environment,$(firstword $(origin VIEW))),$(VIEW),v1) scripts/bench-tasks.sh --count $(COUNT) \
 		$(if $(PART),--part $(PART)) $(ENGINES)
+
+## The engine behind docker's command line and ours, beside dockerd and podman. COUNT, PART (run, exec, build, logs, idle) and
+## ENGINES (by name; all without it) may be given: scripts/bench-engine.sh.
+bench-engine: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),20)
+bench-engine: setup
+	@scripts/bench-engine.sh --count $(COUNT) $(if $(PART),--part $(PART)) $(ENGINES)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
 ## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.

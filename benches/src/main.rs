@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod engine;
 mod floor;
 mod library;
 mod process;
@@ -35,6 +36,9 @@ fn main() -> ExitCode {
     }
     if std::env::args().nth(1).as_deref() == Some("tasks") {
         return tasks::main(std::env::args().skip(2));
+    }
+    if std::env::args().nth(1).as_deref() == Some("engine") {
+        return engine::main(std::env::args().skip(2));
     }
     let options = match arguments::Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
