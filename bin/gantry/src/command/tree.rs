@@ -346,6 +346,25 @@ pub(super) fn usage(words: &str) -> Option<String> {
     }
 }
 
+/// How many operands a verb takes, as an error.
+pub(super) fn arguments(words: &str) -> String {
+    let operands = match find(words) {
+        Some(Item::Verb(entry)) => entry.operands,
+        _ => "",
+    };
+    // What bars separate is one of several.
+    let joined = operands.replace(" | ", "|");
+    let required = joined.split(' ').filter(|word| !word.is_empty() && !word.starts_with('[')).count();
+    let has_optional = joined.contains(" [") || joined.starts_with('[');
+    let plural = if required == 1 { "" } else { "s" };
+    match (required, has_optional) {
+        (0, false) => format!("gantry: '{words}' accepts no arguments"),
+        (0, true) => format!("gantry: '{words}' has too many arguments"),
+        (count, false) => format!("gantry: '{words}' requires {count} argument{plural}"),
+        (count, true) => format!("gantry: '{words}' requires at least {count} argument{plural}"),
+    }
+}
+
 /// Whether the words are a verb's or a noun's.
 pub(super) fn is_command(words: &str) -> bool {
     find(words).is_some()
@@ -405,6 +424,9 @@ mod tests {
     fn usage_is_dockers() {
         assert_eq!(usage("gantry run").unwrap(), "gantry run [OPTIONS] IMAGE [COMMAND] [ARG...]");
         assert_eq!(usage("gantry container ps").unwrap(), "gantry container ls [OPTIONS]");
+        assert_eq!(arguments("gantry run"), "gantry: 'gantry run' requires at least 1 argument");
+        assert_eq!(arguments("gantry rename"), "gantry: 'gantry rename' requires 2 arguments");
+        assert_eq!(arguments("gantry build"), "gantry: 'gantry build' requires 1 argument");
         assert!(usage("gantry container").is_none() && is_command("gantry container"));
     }
 }

@@ -70,15 +70,14 @@ pub(super) fn explain(error: &clap::Error, arguments: &[OsString]) -> u8 {
         ErrorKind::UnknownArgument if invalid.starts_with('-') => {
             (FLAG, format!("unknown shorthand flag: '{}' in {invalid}", &invalid[1..]))
         }
-        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => {
-            (OPERAND, format!("gantry: '{words}' takes fewer arguments: {invalid:?} is too many"))
-        }
-        ErrorKind::MissingRequiredArgument => (OPERAND, format!("gantry: '{words}' requires more arguments")),
+        ErrorKind::UnknownArgument | ErrorKind::TooManyValues => (OPERAND, tree::arguments(&words)),
+        ErrorKind::MissingRequiredArgument => (OPERAND, tree::arguments(&words)),
         ErrorKind::ArgumentConflict => (OPERAND, first_line(error)),
         _ => (FLAG, first_line(error)),
     };
     let usage = tree::usage(&words).map_or_else(String::new, |usage| format!("Usage:  {usage}\n\n"));
-    output::note(format!("{message}\n\n{usage}Run '{words} --help' for more information"));
+    let look = if code == OPERAND { "See" } else { "Run" };
+    output::note(format!("{message}\n\n{usage}{look} '{words} --help' for more information"));
     code
 }
 

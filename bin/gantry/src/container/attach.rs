@@ -65,13 +65,13 @@ impl Verb for Attach {
         let container = inspect_one(client, &self.container).await?;
         let state = container.state.unwrap_or_default();
         if !state.running {
-            bail!("you cannot attach to a stopped container, start it first");
+            bail!("You cannot attach to a stopped container, start it first");
         }
         if state.paused {
-            bail!("you cannot attach to a paused container, unpause it first");
+            bail!("You cannot attach to a paused container, unpause it first");
         }
         if state.restarting {
-            bail!("you cannot attach to a restarting container, wait until it is running");
+            bail!("You cannot attach to a restarting container, wait until it is running");
         }
         let config = container.config.unwrap_or_default();
         let has_input = !self.no_stdin && config.open_stdin;

@@ -1,14 +1,15 @@
 //! `container inspect`, and `inspect` of anything.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use http::StatusCode;
 use serde_json::Value;
 
 use crate::client::{ApiError, Call, Client, segment};
 use crate::command::{Failure, Verb, chain};
+use crate::format::json::indent;
 use crate::format::row::unescape;
-use crate::format::template::{Html, Mode, Template, json};
+use crate::format::template::{Mode, Template};
 use crate::output;
 use crate::session::Session;
 
@@ -107,26 +108,38 @@ pub(crate) async fn print(
     }
     match (template, format) {
         (Some(template), _) => {
-            for value in &values {
-                output::line(template.render(value, Mode::Values)?);
+            for raw in &values {
+                let value: Value = serde_json::from_str(raw).context("the answer is not understood")?;
+                match template.render(&value, Mode::Values) {
+                    Ok(text) => output::line(text),
+                    Err(error) => {
+                        output::line("");
+                        return Err(Failure::with(1, format!("template parsing error: {error}")));
+                    }
+                }
             }
             // Docker ends what it could not find with an empty line, too.
             if values.is_empty() {
                 output::line("");
             }
         }
-        (None, Some("json")) => values.iter().for_each(|value| output::line(json(value, Html::Plain))),
+        (None, Some("json")) => values.iter().for_each(|raw| output::line(raw.trim_end())),
         (None, _) if values.is_empty() => output::line("[]"),
-        (None, _) => output::line(pretty(&Value::Array(values))),
+        (None, _) => {
+            let values: Vec<String> =
+                values.iter().map(|raw| format!("    {}", indent(raw, "    "))).collect();
+            output::line(format!("[\n{}\n]", values.join(",\n")));
+        }
     }
     if errors.is_empty() { Ok(0) } else { Err(Failure::with(1, errors.join("\n"))) }
 }
 
-async fn find(client: &Client, name: &str, kinds: &[Kind], size: bool) -> Result<Value> {
+/// The JSON as it came.
+async fn find(client: &Client, name: &str, kinds: &[Kind], size: bool) -> Result<String> {
     for kind in kinds {
-        match client.json(kind.call(name, size)).await {
+        match client.bytes(kind.call(name, size)).await {
             Err(error) if is_absent(&error) && kinds.len() > 1 => {}
-            result => return result,
+            result => return String::from_utf8(result?.into()).context("the answer is no UTF-8"),
         }
     }
     bail!("Error: No such object: {name}")

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{each, path};
 use crate::client::Call;
-use crate::command::Verb;
+use crate::command::{Failure, Verb, chain};
 use crate::session::Session;
 
 /// Stop one or more running containers
@@ -125,6 +125,10 @@ pub(crate) struct Rename {
 impl Verb for Rename {
     async fn run(self, session: &Session) -> Result<u8> {
         let call = Call::post(path(&self.container, "/rename")).query("name", &self.new_name);
-        session.client()?.unit(call).await.map(|()| 0)
+        let renamed = session.client()?.unit(call).await;
+        renamed.map(|()| 0).map_err(|error| {
+            let line = format!("Error: failed to rename container named {}", self.container);
+            Failure::with(1, format!("{}\n{line}", chain(&error)))
+        })
     }
 }

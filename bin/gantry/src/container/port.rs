@@ -28,7 +28,7 @@ impl Verb for Port {
             let port: PortNumber = wanted.parse()?;
             let bindings = ports.get(&port.to_string()).filter(|bindings| !bindings.is_empty());
             let Some(bindings) = bindings else {
-                bail!("no public port '{wanted}' published for {}", self.container);
+                bail!("Error: No public port '{wanted}' published for {}", self.container);
             };
             lines.extend(bindings.iter().map(|binding| join_host(&binding.host_ip, &binding.host_port)));
         } else {

@@ -1,5 +1,6 @@
 //! What is printed: tables, Go's templates, JSON.
 
+pub(crate) mod json;
 pub(crate) mod row;
 pub(crate) mod table;
 pub(crate) mod template;

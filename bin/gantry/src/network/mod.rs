@@ -361,8 +361,8 @@ impl Verb for Connect {
         };
         let endpoint = EndpointSettings {
             ipam_config: has_addresses.then_some(ipam),
-            links: self.link.into(),
-            aliases: self.alias.into(),
+            links: if self.link.is_empty() { List::default() } else { self.link.into() },
+            aliases: if self.alias.is_empty() { List::default() } else { self.alias.into() },
             driver_opts: pairs(&self.driver_opt).into_iter().collect(),
             gw_priority: self.gw_priority.unwrap_or(0),
             ..EndpointSettings::default()

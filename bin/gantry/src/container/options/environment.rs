@@ -38,7 +38,8 @@ pub(crate) fn environment(files: &[String], flags: &[String]) -> Result<Vec<Stri
 pub(crate) fn labels(files: &[String], flags: &[String]) -> Result<Vec<(String, String)>> {
     let mut all = Vec::new();
     for file in files {
-        all.extend(lines(file)?);
+        // As docker does it: in a file, a name alone says nothing.
+        all.extend(lines(file)?.into_iter().filter(|line| line.contains('=')));
     }
     all.extend(flags.iter().cloned());
     Ok(pairs(&all))

@@ -92,7 +92,7 @@ fn config(
         tty: options.tty,
         open_stdin: options.interactive,
         stdin_once: options.interactive && attach_stdin,
-        env: env.into(),
+        env: nullable(&env),
         cmd: if command.is_empty() { Words::default() } else { command.to_vec().into() },
         healthcheck: health(options)?,
         image: image.to_owned(),
@@ -149,19 +149,22 @@ fn health(options: &Options) -> Result<Option<HealthConfig>> {
 fn host_config(options: &Options, port_bindings: PortMap) -> Result<HostConfig> {
     let words = |list: &[String]| if list.is_empty() { Words::default() } else { list.to_vec().into() };
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let restart_policy = restart_policy(options.restart.as_deref().unwrap_or("no"))?;
+    let restarts = !matches!(restart_policy.name.as_str(), "" | "no");
+    ensure!(!(options.rm && restarts), "conflicting options: cannot specify both --restart and --rm");
     let driver = text(&options.log_driver);
     ensure!(driver != "none" || options.log_opt.is_empty(), "invalid logging opts for driver none");
     Ok(HostConfig {
         container_id_file: text(&options.cidfile),
         log_config: LogConfig { kind: driver, config: values::pairs(&options.log_opt).into_iter().collect() },
         port_bindings,
-        restart_policy: restart_policy(options.restart.as_deref().unwrap_or("no"))?,
+        restart_policy,
         auto_remove: options.rm,
         volume_driver: text(&options.volume_driver),
         volumes_from: nullable(&options.volumes_from),
         annotations: values::pairs(&options.annotation).into_iter().collect(),
-        cap_add: words(&options.cap_add),
-        cap_drop: words(&options.cap_drop),
+        cap_add: words(&values::capabilities(&options.cap_add)),
+        cap_drop: words(&values::capabilities(&options.cap_drop)),
         cgroupns_mode: text(&options.cgroupns),
         dns: options.dns.clone().into(),
         dns_options: options.dns_option.clone().into(),
@@ -238,9 +241,9 @@ fn resources(options: &Options) -> Result<Resources> {
         kernel_memory: options.kernel_memory.as_deref().map(size::parse_binary).transpose()?,
         memory_reservation: bytes(&options.memory_reservation)?,
         memory_swap,
-        memory_swappiness: swappiness,
+        memory_swappiness: Some(swappiness.unwrap_or(-1)),
         oom_kill_disable: Some(options.oom_kill_disable),
-        pids_limit: options.pids_limit,
+        pids_limit: Some(options.pids_limit.unwrap_or(0)),
         ulimits: values::ulimits(&options.ulimit)?.into(),
         ..Resources::default()
     })
@@ -280,7 +283,7 @@ struct Volumes {
 
 impl Volumes {
     fn of(options: &Options) -> Result<Self> {
-        let (mut anonymous, mut binds) = (Map::default(), Vec::new());
+        let (mut anonymous, mut binds) = (Map::empty(), Vec::new());
         for text in &options.volume {
             let text = values::absolute_bind(text)?;
             let bind = bind::Bind::parse(&text)?;

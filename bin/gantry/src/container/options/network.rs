@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use gantry_docker_api::network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
-use gantry_docker_api::{List, mount};
+use gantry_docker_api::{List, Map, mount};
 
 use super::Options;
 
@@ -26,11 +26,10 @@ pub(super) fn networking(options: &Options) -> Result<Networking> {
     if networks.len() > 1 && networks.iter().any(|(name, _)| is_alone(name)) {
         bail!("conflicting options: cannot attach both user-defined and non-user-defined network-modes");
     }
-    let mut config = NetworkingConfig::default();
+    let mut config = NetworkingConfig { endpoints_config: Map::empty() };
     for (name, endpoint) in networks {
         // What has no endpoint of its own has nothing to be said of it.
-        if name.starts_with("container:") {
-            config.endpoints_config = gantry_docker_api::Map::empty();
+        if is_alone(&name) {
             continue;
         }
         ensure!(

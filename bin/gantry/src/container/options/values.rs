@@ -32,6 +32,15 @@ pub(crate) fn restart_policy(text: &str) -> Result<RestartPolicy> {
     Ok(RestartPolicy { name: name.to_owned(), maximum_retry_count })
 }
 
+/// Capabilities by their full names, each once and in order.
+pub(super) fn capabilities(list: &[String]) -> Vec<String> {
+    let full = |name: &String| {
+        let name = name.trim().to_ascii_uppercase();
+        if name == "ALL" || name.starts_with("CAP_") { name } else { format!("CAP_{name}") }
+    };
+    list.iter().map(full).collect::<std::collections::BTreeSet<_>>().into_iter().collect()
+}
+
 /// A decimal number of processors, as billionths.
 pub(crate) fn nano_cpus(text: &str) -> Result<i64> {
     let bad = || format!("invalid value {text:?} for --cpus: failed to parse as a decimal number");

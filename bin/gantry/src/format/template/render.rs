@@ -72,8 +72,10 @@ impl Renderer<'_> {
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?.map(Cow::into_owned);
                 if pipeline.variables.is_empty() {
-                    let text = value.map_or_else(|| "<no value>".to_owned(), |value| text::of(&value));
-                    self.print(&text)?;
+                    match value {
+                        Some(value) => self.print(&text::of(&value))?,
+                        None => self.print(absent(pipeline)?)?,
+                    }
                 }
             }
             Node::If(branches, otherwise) => {
@@ -267,6 +269,19 @@ impl Renderer<'_> {
         self.output.push_str(text);
         Ok(())
     }
+}
+
+/// What is printed of a field that is not there: engines leave out what is empty, and anything else is a mistake.
+fn absent(pipeline: &Pipeline) -> Result<&'static str, TemplateError> {
+    let name = match pipeline.commands.last().map(Vec::as_slice) {
+        Some([Operand::Field(names) | Operand::Variable(_, names) | Operand::Nested(_, names)]) => {
+            names.last()
+        }
+        _ => None,
+    };
+    let Some(name) = name else { return Ok("<no value>") };
+    let known = text::OMITTED.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    known.map(|(_, text)| *text).ok_or_else(|| run(format!("map has no entry for key {name:?}")))
 }
 
 fn walk<'v>(value: Cow<'v, Value>, names: &[String]) -> Result<Maybe<'v>, TemplateError> {

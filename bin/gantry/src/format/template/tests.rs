@@ -21,7 +21,8 @@ fn check(template: &str, expected: &str) {
 #[test]
 fn fields_are_found_in_any_case() {
     check("{{.Id}} {{.ID}} {{ .State.Status }}", "abc123 abc123 running");
-    check("{{.Nothing}}|{{.State.Health}}|{{.Load}}|{{.On}}", "<no value>|<nil>|1.5|true");
+    check("{{.StopSignal}}|{{.State.Health}}|{{.Load}}|{{.On}}", "|<nil>|1.5|true");
+    check("{{if .Nothing}}a{{else}}b{{end}}", "b");
     check("{{.Names}} {{.Config.Labels}}", "[/a /b] map[com.x:y]");
     check("plain", "plain");
     check("{{$.Id}}{{with .State}}{{.Pid}}{{$.Id}}{{end}}", "abc12342abc123");
@@ -89,6 +90,7 @@ fn what_is_no_template_is_an_error() {
         "{{}}",
         "{{printf \"%99999999999d\" 1}}",
         "{{else}}",
+        "{{.Nothing}}",
     ] {
         assert!(render(template).is_err(), "{template}");
     }

@@ -2,6 +2,38 @@
 
 use serde_json::Value;
 
+/// Fields that engines leave out when they are empty, and how Docker prints them then.
+pub(super) const OMITTED: &[(&str, &str)] = &[
+    ("Annotations", "map[]"),
+    ("ArgsEscaped", "false"),
+    ("Author", ""),
+    ("Comment", ""),
+    ("Driver", ""),
+    ("ExposedPorts", "map[]"),
+    ("Health", "<nil>"),
+    ("Healthcheck", "<nil>"),
+    ("Init", "<nil>"),
+    ("Layers", "[]"),
+    ("MacAddress", ""),
+    ("Mounts", "[]"),
+    ("Name", ""),
+    ("NetworkDisabled", "false"),
+    ("OsVersion", ""),
+    ("Runtime", ""),
+    ("Shell", "[]"),
+    ("SizeRootFs", "<nil>"),
+    ("SizeRw", "<nil>"),
+    ("Status", "map[]"),
+    ("StopSignal", ""),
+    ("StopTimeout", "<nil>"),
+    ("StorageOpt", "map[]"),
+    ("Sysctls", "map[]"),
+    ("Tmpfs", "map[]"),
+    ("UsageData", "<nil>"),
+    ("Variant", ""),
+    ("VirtualSize", "0"),
+];
+
 /// As `fmt.Print` does it.
 pub(super) fn of(value: &Value) -> String {
     match value {
