@@ -15,13 +15,14 @@ use super::{archive, failed};
 use crate::{Container, Engine, Error, Result};
 
 /// What every container has of its engine: that it is there is no change of its own.
-const ENGINES: [&[u8]; 14] = [
+const ENGINES: [&[u8]; 15] = [
     b"/.dockerenv",
     b"/dev",
     b"/dev/console",
     b"/dev/mqueue",
     b"/dev/pts",
     b"/dev/shm",
+    b"/etc",
     b"/etc/hostname",
     b"/etc/hosts",
     b"/etc/mtab",

@@ -77,7 +77,7 @@ impl Fixture {
     }
 }
 
-fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> Settings {
+pub(crate) fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> Settings {
     Settings {
         root,
         state,

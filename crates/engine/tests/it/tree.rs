@@ -1,19 +1,26 @@
 //! Files of containers through the engine: copies, export, changes, sizes, and volumes that an image fills.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gantry_engine::image::byte_source;
+use gantry_engine::image::{ImageImport, byte_source};
 use gantry_engine::{
-    Container, FileChangeKind, MountKind, MountRequest, Options, Overwrite, Ownership, PutOptions,
-    VolumeRequest,
+    Container, Engine, FileChangeKind, MountKind, MountRequest, Options, Overwrite, Ownership, Parts,
+    PutOptions, VolumeRequest,
 };
+use gantry_network::{Network, Options as NetworkOptions};
+use gantry_primitives::access::TreeHosts;
+use gantry_primitives::registry::Anonymous;
+use gantry_primitives::tasks::{TaskLimits, TaskOptions, Tasks};
+use gantry_primitives::{Access, Store};
 use gantry_testkit::{Need, mounts_below, require};
 use gantry_types::ErrorKind;
+use tokio::sync::watch;
 
-use crate::harness::{Fixture, read_all, tar_of};
+use crate::harness::{self, Fixture, read_all, tar_of};
 
 const FILES: [(&str, &str); 4] = [
     ("etc/passwd", "root:x:0:0::/:/x\nweb:x:33:34::/:/x\n"),
@@ -229,4 +236,129 @@ async fn a_client_that_leaves_lets_the_container_go() {
     // The gate is free, and the upper directory is nobody's.
     assert_eq!(get(&fixture, &container, "/large").await["large"].0.len(), large.len());
     assert!(mounts_below(&fixture.engine.settings().root).is_empty());
+}
+
+/// A container that runs, and an engine with a shim.
+struct Running {
+    engine: Engine,
+    tasks: Arc<Tasks>,
+    container: Arc<Container>,
+    _access: watch::Sender<Access>,
+    directory: tempfile::TempDir,
+}
+
+impl Running {
+    async fn new(script: &str, change: impl FnOnce(&mut Options)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let store = Store::open(gantry_primitives::Options::new(path("store"))).unwrap();
+        let options = TaskOptions {
+            state: path("state"),
+            root: path("store"),
+            events: path("state/events.sock"),
+            grpc: path("state/grpc.sock"),
+            shim: gantry_testkit::shim_binary(),
+            runtimes: BTreeMap::new(),
+            version: "0".into(),
+            debug: false,
+            core_scheduling: false,
+            limits: TaskLimits::default(),
+        };
+        let (tasks, _) = Tasks::open(store.clone(), options, |_| {}).await.unwrap();
+        let tasks = Arc::new(tasks);
+        let network = NetworkOptions { netns_dir: path("netns"), pool_size: 0, ..NetworkOptions::default() };
+        let access = Access { hosts: Arc::new(TreeHosts::new(Vec::new())), credentials: Arc::new(Anonymous) };
+        let (sender, access) = watch::channel(access);
+        let mut settings = harness::settings(path("store"), path("state"));
+        settings.runtime = "gantry".into();
+        settings.runtimes = BTreeMap::from([("gantry".into(), "io.containerd.gantry.v2".into())]);
+        settings.cgroup_parent = format!("/gantry-tree-{}", std::process::id());
+        let network = Network::open(network).unwrap();
+        let engine = Engine::open(Parts { store, tasks: Arc::clone(&tasks), network, settings, access })
+            .await
+            .unwrap();
+        import_busybox(&engine).await;
+        let mut options = Options::default();
+        options.network.mode = "none".into();
+        options.process.cmd = Some(["/bin/busybox", "sh", "-c", script].map(str::to_owned).to_vec());
+        change(&mut options);
+        let created = engine.container_create(Some("runs"), "busybox:1", None, options).await.unwrap();
+        let container = engine.container(&created.id).unwrap();
+        engine.container_start(&container).await.unwrap();
+        Self { engine, tasks, container, _access: sender, directory }
+    }
+
+    /// The end, without those who would tell the engine of it.
+    async fn end(self) -> tempfile::TempDir {
+        const SIGKILL: u32 = 9;
+        let key = gantry_primitives::tasks::key(&"moby".parse().unwrap(), &self.container.id);
+        self.tasks.kill(key.clone(), String::new(), SIGKILL, true).await.unwrap();
+        self.tasks.wait(&key, "").await.unwrap();
+        self.tasks.delete(key).await.unwrap();
+        // The parent of its groups, in each hierarchy.
+        let parent = self.engine.settings().cgroup_parent.trim_start_matches('/').to_owned();
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").unwrap().map(|entry| entry.unwrap().path());
+        for hierarchy in hierarchies.chain(["/sys/fs/cgroup".into()]) {
+            let _ = std::fs::remove_dir(hierarchy.join(&parent));
+        }
+        self.directory
+    }
+}
+
+async fn import_busybox(engine: &Engine) {
+    let mut archive = tar::Builder::new(Vec::new());
+    let program = std::fs::read(gantry_testkit::busybox()).unwrap();
+    let mut header = tar::Header::new_gnu();
+    header.set_size(program.len() as u64);
+    header.set_mode(0o755);
+    archive.append_data(&mut header, "bin/busybox", &program[..]).unwrap();
+    let request = ImageImport {
+        source: Box::new(std::io::Cursor::new(archive.into_inner().unwrap())),
+        reference: Some(harness::reference("busybox:1")),
+        message: String::new(),
+        changes: Vec::new(),
+        platform: None,
+    };
+    engine.image_import(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_container_shows_what_it_made_and_what_is_mounted() {
+    require!(Need::Root);
+    let host = tempfile::tempdir().unwrap();
+    std::fs::write(host.path().join("of-the-host"), "1").unwrap();
+    let (mut bind, mut memory) = (volume(host.path().to_str().unwrap(), "/bound"), volume("", "/memory"));
+    bind.kind = MountKind::Bind;
+    memory.kind = MountKind::Tmpfs;
+    let script = "echo made > /made; echo kept > /memory/file; exec /bin/busybox sleep 1000";
+    let running = Running::new(script, |options| options.mounts = vec![bind, memory]).await;
+    let (engine, container) = (&running.engine, &running.container);
+    let deadline = std::time::Instant::now() + gantry_testkit::DEADLINE;
+    while engine.archive_stat(container, "/memory/file").await.is_err() {
+        assert!(std::time::Instant::now() < deadline, "the container makes its files");
+        tokio::task::yield_now().await;
+    }
+    let read = async |path: &str| {
+        let (_, stream) = engine.archive_get(container, path).await.unwrap();
+        files(&read_all(stream).await)
+    };
+    assert_eq!(read("/memory/file").await["file"].0, "kept\n");
+    assert_eq!(read("/bound").await["bound/of-the-host"].0, "1");
+    let (send, source) = byte_source();
+    send.send(Ok(Bytes::from(tar_of(&[("put", "p")])))).await.unwrap();
+    drop(send);
+    engine.archive_put(container, "/bound", PutOptions::default(), source).await.unwrap();
+    assert_eq!(std::fs::read(host.path().join("put")).unwrap(), b"p");
+    let whole = read("/").await;
+    assert!(
+        whole.contains_key("/made") && whole.contains_key("/memory/file") && whole.contains_key("/proc/")
+    );
+    assert!(!whole.keys().any(|name| name.starts_with("/proc/1") || name.starts_with("/dev/n")), "{whole:?}");
+    let exported = files(&read_all(engine.container_export(container).await.unwrap()).await);
+    assert!(exported.contains_key("made") && exported.contains_key("memory/"));
+    assert!(!exported.contains_key("memory/file") && !exported.contains_key("bound/put"));
+    let changed: Vec<_> =
+        engine.container_changes(container).await.unwrap().into_iter().map(|one| one.path).collect();
+    assert_eq!(changed, ["/bound", "/made", "/memory"]);
+    let _directory = running.end().await;
 }
