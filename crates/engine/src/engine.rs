@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// What is known of images.
     pub(crate) images: crate::image::Images,
+    /// Who the users of images are.
+    pub(crate) identities: crate::container::Identities,
     /// One change of a volume at a time.
     pub(crate) volumes: tokio::sync::Mutex<()>,
 }
@@ -145,6 +147,7 @@ impl Engine {
             names: Mutex::default(),
             execs: Mutex::default(),
             images: crate::image::Images::default(),
+            identities: crate::container::Identities::default(),
             volumes: tokio::sync::Mutex::default(),
         };
         let engine = Self { shared: Arc::new(shared) };

@@ -55,6 +55,7 @@ pub use self::remove::RemoveRequest;
 pub use self::stats::{Stats, Traffic};
 pub use self::streams::{Frame, StreamInput, StreamOutput, Streams};
 pub use self::update::UpdateRequest;
+pub(crate) use self::user::Identities;
 pub(crate) use self::user::of as user_of;
 pub use self::wait::WaitFor;
 
@@ -95,6 +96,8 @@ pub struct Container {
     record: RwLock<Arc<Record>>,
     /// One change at a time.
     pub(crate) gate: tokio::sync::Mutex<()>,
+    /// Held by who works on the files of its last process, whose mounts stay as long: the next one waits.
+    pub(crate) files: Arc<tokio::sync::RwLock<()>>,
     pub(crate) moment: watch::Sender<Moment>,
     pub(crate) transient: Mutex<Transient>,
 }
@@ -125,6 +128,7 @@ impl Container {
             key,
             record: RwLock::new(Arc::new(record)),
             gate: tokio::sync::Mutex::default(),
+            files: Arc::default(),
             moment: watch::Sender::new(moment),
             transient: Mutex::default(),
         }

@@ -85,6 +85,8 @@ impl Engine {
     async fn run(&self, container: &Arc<Container>, record: &mut Record) -> Result<()> {
         // What an earlier daemon left of it, if it died between two steps.
         self.clear(container).await;
+        // An upper directory is not mounted twice. Nobody new comes while the gate is held.
+        drop(container.files.write().await);
         let network = self.join_network(record).await?;
         let started = self.run_in(container, record, network).await;
         if started.is_err() {
@@ -95,11 +97,11 @@ impl Engine {
     }
 
     async fn run_in(&self, container: &Arc<Container>, record: &mut Record, network: Network) -> Result<()> {
-        let (identity, spec_mounts) = tokio::try_join!(self.identity(record), self.mounts_for_start(record))?;
-        let facts = Facts { network, identity, mounts: spec_mounts };
-        let rootfs = self.root_mounts(record);
-        let written = self.write_specification(container, record, facts);
-        let (rootfs, ()) = tokio::try_join!(rootfs, written)?;
+        let rootfs = self.root_mounts(record).await?;
+        let (identity, mounts) =
+            tokio::try_join!(self.identity(record, &rootfs), self.mounts_for_start(record))?;
+        let facts = Facts { network, identity, mounts };
+        self.write_specification(container, record, facts).await?;
         let log = super::logs::target(self, record)?;
         let stdin = if record.options.process.open_stdin { "attach:" } else { "" };
         let request = TaskRequest {

@@ -1,9 +1,12 @@
 //! Who a container's process is: names are looked up in the container's own files, which are strangers' bytes.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gantry_spec::user;
 use gantry_sys::path::open_in_root;
+use gantry_types::Mount;
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::read;
 
@@ -20,14 +23,63 @@ pub(crate) struct Identity {
     pub(crate) groups: Vec<u32>,
 }
 
+/// How many users of images are remembered.
+const MAX_KNOWN: usize = 256;
+
+/// Users of images, as long as no container has changed the files: most containers have the same few.
+#[derive(Debug, Default)]
+pub(crate) struct Identities(Mutex<HashMap<Asked, Identity>>);
+
+/// An image's layers, a user, and groups.
+type Asked = (String, String, Vec<String>);
+
+impl Identities {
+    fn known(&self) -> MutexGuard<'_, HashMap<Asked, Identity>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, asked: Asked, identity: &Identity) {
+        let mut known = self.known();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        known.insert(asked, identity.clone());
+    }
+}
+
+/// Whether what is mounted has the image's /etc: nothing was written below it.
+fn is_as_in_image(rootfs: &[Mount]) -> bool {
+    let [mount] = rootfs else { return false };
+    let upper = mount.options.iter().find_map(|option| option.strip_prefix("upperdir="));
+    // A name that is there is enough, whatever it is: it is not followed.
+    upper.is_some_and(|upper| {
+        std::fs::symlink_metadata(std::path::Path::new(upper).join("etc"))
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    })
+}
+
 impl Engine {
-    /// The ids of the user of a container that does not run.
+    /// The ids of the user of a container that does not run, and whose root is made of `rootfs`.
     ///
     /// # Errors
     /// Those of the store; Invalid for a user that it does not have.
-    pub(crate) async fn identity(&self, record: &Record) -> Result<Identity> {
+    pub(crate) async fn identity(&self, record: &Record, rootfs: &[Mount]) -> Result<Identity> {
         let text = record.process.user.clone();
         let groups = record.options.process.groups.clone();
+        if !is_as_in_image(rootfs) {
+            return self.look_up(record, text, groups).await;
+        }
+        let asked = (record.image.chain.clone(), text.clone(), groups.clone());
+        let known = self.shared.identities.known().get(&asked).cloned();
+        if let Some(identity) = known {
+            return Ok(identity);
+        }
+        let identity = self.look_up(record, text, groups).await?;
+        self.shared.identities.remember(asked, &identity);
+        Ok(identity)
+    }
+
+    async fn look_up(&self, record: &Record, text: String, groups: Vec<String>) -> Result<Identity> {
         let (snapshotter, key) = (self.snapshotter().to_owned(), record.id.clone());
         let root = self.shared.store.snapshot_files(self.context(), snapshotter, key).await?;
         self.blocking("looking up a user", move || of(&text, &groups, root.as_ref())).await

@@ -111,6 +111,36 @@ impl Engine {
         .await
     }
 
+    /// The same with one more layer: the one at a place of another image's, which is here.
+    ///
+    /// # Errors
+    /// Invalid for a place that it does not have; what the store says.
+    pub async fn image_with_layer_of(
+        &self,
+        parent: Option<FoundImage>,
+        layer: Option<(FoundImage, usize)>,
+        request: ConfigRequest,
+    ) -> Result<Digest> {
+        let layer = match layer {
+            None => None,
+            Some((image, place)) => {
+                let descriptor = image.manifest.layers.get(place).cloned();
+                let diff = image.document.rootfs.diff_ids.get(place).cloned();
+                let none = || Error::Invalid(format!("an image has no layer {place}"));
+                let (descriptor, diff) = descriptor.zip(diff).ok_or_else(none)?;
+                Some(NewLayer { descriptor, diff })
+            }
+        };
+        let engine = self.clone();
+        self.owned("making an image", async move {
+            let lease = engine.lease().await?;
+            let digest = engine.make_image(&lease.context, parent.as_ref(), layer, request).await?;
+            lease.end().await;
+            Ok(digest)
+        })
+        .await
+    }
+
     async fn make_image(
         &self,
         context: &Context,

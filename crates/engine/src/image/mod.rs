@@ -58,7 +58,7 @@ pub use self::registry::{DistributionInfo, FoundInRegistry};
 pub use self::remove::{ImageRemoval, RemovedImage};
 pub use self::resolve::FoundImage;
 pub use self::save::ImageSave;
-pub use self::steps::Workspace;
+pub use self::steps::{Workspace, random_id};
 
 use std::collections::BTreeMap;
 

@@ -93,8 +93,9 @@ impl Engine {
             reporter: progress.reporter(reference),
         };
         let before = self.image_record(&reference.to_string()).await.ok().map(|image| image.target.digest);
+        let wanted = pull.platforms.0[0].clone();
         let pulled = self.shared.store.pull(lease.context.clone(), pull).await;
-        let target = pulled.map_err(|error| not_there(error, reference, &progress))?.target;
+        let target = pulled.map_err(|error| not_there(error, reference, &wanted, &progress))?.target;
         let (engine, name) = (self.clone(), reference.to_string());
         let context = lease.context.clone();
         let digest = target.digest.clone();
@@ -113,9 +114,21 @@ impl Engine {
 }
 
 /// What a registry lacks is said by its whole name.
-fn not_there(error: gantry_primitives::Error, reference: &Reference, progress: &PullProgress) -> Error {
-    if error.kind() == ErrorKind::NotFound && !progress.has_resolved() {
-        return Error::NotFound { what: "manifest", name: reference.to_string() };
+fn not_there(
+    error: gantry_primitives::Error,
+    reference: &Reference,
+    wanted: &Platform,
+    progress: &PullProgress,
+) -> Error {
+    use gantry_primitives::Error as Stored;
+    match error {
+        Stored::NotFound { what: "image to unpack" | "image for platform", .. } => Error::NotFound {
+            what: "platform of the image",
+            name: format!("{} does not have {wanted}", reference.familiar()),
+        },
+        error if error.kind() == ErrorKind::NotFound && !progress.has_resolved() => {
+            Error::NotFound { what: "manifest", name: reference.to_string() }
+        }
+        error => error.into(),
     }
-    error.into()
 }

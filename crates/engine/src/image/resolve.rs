@@ -126,10 +126,13 @@ impl Engine {
         if found.is_some() {
             return Ok(found);
         }
+        let stock = self.stock().await?;
         for image in all {
-            let Ok(documents) = self.image_documents("", image.clone(), None).await else { continue };
-            let is_hit = documents.of.config.as_ref().is_some_and(begins)
-                || documents.of.manifest.as_ref().is_some_and(begins);
+            let parts = self.parts(&image, &stock).await;
+            let is_hit = parts.iter().any(|part| {
+                let config = part.manifest.as_ref().map(|manifest| &manifest.config.digest);
+                begins(&part.summary.descriptor.digest) || config.is_some_and(begins)
+            });
             match &found {
                 Some(other) if is_hit && other.target.digest != image.target.digest => {
                     return Err(ambiguous(digits));

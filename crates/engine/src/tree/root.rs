@@ -74,19 +74,22 @@ impl Engine {
             loop {
                 let gate = container.gate.lock().await;
                 let record = container.record();
-                let (root, _gate) = if record.state.status.is_alive() {
+                let (root, _gate, _files) = if record.state.status.is_alive() {
                     let root = engine.running_root(&container, &record, wanted).await?;
+                    // It may end meanwhile, but not begin again: its mounts stay as long as the root does.
+                    let files = Arc::clone(&container.files).read_owned().await;
                     let mut moments = container.moment.subscribe();
                     let before = moments.borrow_and_update().clone();
-                    // It may do what it likes meanwhile: only its mounts stay.
                     drop(gate);
                     let Some(root) = root else {
                         ended(&container, moments, before).await?;
                         continue;
                     };
-                    (root, None)
+                    (root, None, Some(files))
                 } else {
-                    (engine.stopped_root(&container, &record, wanted).await?, Some(gate))
+                    // Somebody may still read what its last process had mounted.
+                    drop(container.files.write().await);
+                    (engine.stopped_root(&container, &record, wanted).await?, Some(gate), None)
                 };
                 return engine.blocking("working on a container's files", move || work(&root)).await;
             }
