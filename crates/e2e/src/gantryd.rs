@@ -19,6 +19,8 @@ pub struct Gantryd {
     socket: PathBuf,
     state: PathBuf,
     failpoint: Mutex<Option<String>>,
+    /// Its own binary, if it is not the one of all.
+    binary: Mutex<Option<PathBuf>>,
     daemon: Mutex<Option<Child>>,
 }
 
@@ -119,12 +121,24 @@ impl Gantryd {
             socket.display()
         );
         fs::write(dir.join("config.toml"), config).expect("config.toml");
-        Self { dir, socket, state, failpoint: Mutex::default(), daemon: Mutex::default() }
+        Self {
+            dir,
+            socket,
+            state,
+            failpoint: Mutex::default(),
+            binary: Mutex::default(),
+            daemon: Mutex::default(),
+        }
     }
 
     /// What the daemon finds in `GANTRY_FAILPOINT` from its next start on.
     pub fn set_failpoint(&self, value: Option<&str>) {
         *self.failpoint.lock().unwrap_or_else(PoisonError::into_inner) = value.map(str::to_owned);
+    }
+
+    /// Which binary is executed from the next start on, in place of the one of all.
+    pub fn set_binary(&self, path: &Path) {
+        *self.binary.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.to_owned());
     }
 
     /// Starts the daemon, and waits until it answers.
@@ -133,7 +147,8 @@ impl Gantryd {
     /// When it does not.
     pub fn start(&self) {
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
-        let mut command = Command::new(daemon_binary());
+        let own = self.binary.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut command = Command::new(own.map_or_else(daemon_binary, OsString::from));
         command.arg("--config").arg(self.dir.join("config.toml"));
         if let Some(value) = &*self.failpoint.lock().unwrap_or_else(PoisonError::into_inner) {
             command.env("GANTRY_FAILPOINT", value);

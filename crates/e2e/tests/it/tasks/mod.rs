@@ -23,6 +23,7 @@ mod remains;
 mod restarts;
 mod runtimes;
 mod soak;
+mod upgrade;
 
 use std::sync::OnceLock;
 
