@@ -78,7 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-proto-shim",
         ],
     ),
-    ("gantry-build", &["gantry-types", "gantry-engine"]),
+    ("gantry-build", &["gantry-types", "gantry-sys", "gantry-layer", "gantry-engine"]),
     (
         "gantry-door-docker",
         &["gantry-types", "gantry-engine", "gantry-build", "gantry-stream", "gantry-docker-api"],

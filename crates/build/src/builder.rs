@@ -1,0 +1,134 @@
+//! The builder, as doors hold it.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use gantry_engine::Engine;
+use gantry_engine::image::ByteSource;
+use gantry_types::Digest;
+
+use crate::build::Build;
+use crate::cache::Cache;
+use crate::context::{Context, Scratch, sweep};
+use crate::output::{Message, Output, output, short};
+use crate::{BuildRequest, Error, Result};
+
+/// The directory of builds' files below the engine's.
+const DIRECTORY: &str = "builds";
+/// The most builds at once: each has an archive of a client's on disk.
+const MAX_BUILDS: usize = 32;
+
+/// Builds images. Clones are the same.
+#[derive(Clone)]
+pub struct Builder {
+    pub(crate) shared: Arc<Shared>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    directory: PathBuf,
+    cache: Mutex<Cache>,
+    running: Arc<tokio::sync::Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what has changed in the cache.
+    pub(crate) async fn save_cache(&self) {
+        let changes = self.cache().take_changes();
+        if let Err(error) = self.engine.build_cache_write(changes).await {
+            tracing::warn!(%error, "what was built is not remembered");
+        }
+    }
+}
+
+/// A build that goes on.
+pub struct Running {
+    /// What it tells. Dropping it cancels the build.
+    pub messages: tokio::sync::mpsc::Receiver<Message>,
+    /// How it ends. Whatever a quiet build has to say is told before.
+    pub end: tokio::task::JoinHandle<Result<Digest>>,
+}
+
+impl Builder {
+    /// Opens the builder: sweeps what builds of an earlier daemon left, and reads the cache. One per engine.
+    ///
+    /// # Errors
+    /// Those of the database, and of the directory.
+    pub async fn open(engine: Engine) -> Result<Self> {
+        let directory = engine.settings().root.join(DIRECTORY);
+        let at = directory.clone();
+        blocking("sweeping builds", move || sweep(&at)).await?;
+        let cache = Mutex::new(Cache::open(&engine).await?);
+        let running = Arc::new(tokio::sync::Semaphore::new(MAX_BUILDS));
+        Ok(Self { shared: Arc::new(Shared { engine, directory, cache, running }) })
+    }
+
+    /// Begins a build of an archive: reads it to its end, and the Dockerfile in it, before it returns.
+    ///
+    /// # Errors
+    /// Invalid and Dockerfile for what is asked for, Archive for the context, Unsupported for what needs BuildKit.
+    pub async fn build(&self, request: BuildRequest, context: ByteSource) -> Result<Running> {
+        let permit = Arc::clone(&self.shared.running).try_acquire_owned().map_err(|_| {
+            let what = "the builder".to_owned();
+            Error::Limit { what, limit: MAX_BUILDS as u64, unit: "builds at once" }
+        })?;
+        let id = gantry_engine::image::random_id();
+        let directory = self.shared.directory.clone();
+        let name = request.dockerfile.clone();
+        let (scratch, context, dockerfile) = blocking("unpacking the build context", move || {
+            let scratch = Scratch::make(&directory, &id)?;
+            let context = Context::unpack(&scratch, context)?;
+            let dockerfile = context.dockerfile(&name)?;
+            context.exclude()?;
+            Ok((scratch, context, dockerfile))
+        })
+        .await?;
+        let (out, messages) = output(request.verbosity);
+        let build = Build::new(self.clone(), request, &dockerfile, scratch, context)?;
+        let end = tokio::spawn(async move {
+            let _permit = permit;
+            run(build, out).await
+        });
+        Ok(Running { messages, end })
+    }
+}
+
+/// Builds to the end, or until nobody listens; then nothing of it is left.
+async fn run(mut build: Build, mut out: Output) -> Result<Digest> {
+    let closed = out.closed();
+    let built = tokio::select! {
+        built = build.run(&mut out) => built,
+        () = closed => Err(Error::Cancelled),
+    };
+    build.end(built.is_ok()).await;
+    match built {
+        Ok(digest) => {
+            let told = async {
+                out.text(format!("Successfully built {}\n", short(Some(&digest)))).await?;
+                for tag in build.tags() {
+                    build.tag(&digest, tag).await?;
+                    out.text(format!("Successfully tagged {}\n", tag.familiar())).await?;
+                }
+                out.end(&digest).await
+            };
+            told.await.map(|()| digest)
+        }
+        Err(error) => {
+            out.confess().await;
+            Err(error)
+        }
+    }
+}
+
+/// Runs what waits for disks or the kernel on a thread for that.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|_| Error::Engine(gantry_engine::Error::Panicked(what)))?
+}

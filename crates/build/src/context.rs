@@ -1,0 +1,267 @@
+//! The context of a build: an archive of a stranger's, unpacked into a directory that nobody else sees.
+//!
+//! ```text
+//!   <root>/builds/<id>/context/    what was sent, without what `.dockerignore` excludes
+//!   <root>/builds/<id>/texts/      here-documents that are copied
+//! ```
+//! The directory goes with the build; what a daemon left that was killed is swept when the next one starts. Names and links of the
+//! archive never lead out of it (CVE-2014-6407, CVE-2014-9356): `gantry_layer` makes everything below descriptors.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Cursor, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use gantry_layer::{
+    ApplyOptions, Compression, Devices, Inflate, InflateLimits, Limits, Target, Whiteouts, Xattrs, apply,
+};
+use gantry_sys::path::open_in_root;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::ignore::{self, Ignore};
+use crate::{Error, Result};
+
+/// What a context may have.
+const LIMITS: fn() -> Limits = || Limits {
+    entries: 2_000_000,
+    archive_bytes: 64 << 30,
+    file_bytes: 64 << 30,
+    depth: MAX_DEPTH,
+    ..Limits::default()
+};
+/// The deepest directory that is looked through.
+pub(crate) const MAX_DEPTH: usize = 200;
+/// Compressions that nothing here undoes, by the bytes that they begin with: docker runs programs for them.
+const REFUSED: [(&str, &[u8]); 2] = [("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh")];
+/// The longest of them.
+const MAGIC_BYTES: usize = 6;
+/// The name of the Dockerfile where the request says none.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// The directory of a build. It goes with this.
+pub(crate) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// Makes one below `root`.
+    ///
+    /// # Errors
+    /// Io.
+    pub(crate) fn make(root: &Path, id: &str) -> Result<Self> {
+        let path = root.join(id);
+        let make = |path: &Path| {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("making", path))
+        };
+        make(root)?;
+        let made = Self { path };
+        for part in ["", "context", "texts"] {
+            make(&made.path.join(part))?;
+        }
+        Ok(made)
+    }
+
+    /// Opens one of its directories.
+    ///
+    /// # Errors
+    /// Io.
+    pub(crate) fn open(&self, part: &str) -> Result<OwnedFd> {
+        let path = self.path.join(part);
+        Ok(File::open(&path).map_err(Error::io("opening", &path))?.into())
+    }
+
+    /// Writes a file that is to be copied.
+    ///
+    /// # Errors
+    /// Io, Invalid for what is no name.
+    pub(crate) fn write_text(&self, name: &str, text: &str) -> Result<()> {
+        if name.contains(['/', '\0']) || matches!(name, "." | "..") {
+            return Err(Error::Invalid(format!("{name:?} is no name of a file")));
+        }
+        let path = self.path.join("texts").join(name);
+        fs::write(&path, text).map_err(Error::io("writing", &path))?;
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(Error::io("writing", &path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "the directory of a build is left");
+        }
+    }
+}
+
+/// Removes what builds of an earlier daemon left.
+///
+/// # Errors
+/// Io.
+pub(crate) fn sweep(root: &Path) -> Result<()> {
+    match fs::remove_dir_all(root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing", root)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// The context, unpacked.
+pub(crate) struct Context {
+    root: OwnedFd,
+    ignore: Ignore,
+}
+
+impl Context {
+    /// Unpacks an archive, as it is or compressed by gzip or zstd. Blocks.
+    ///
+    /// # Errors
+    /// Archive for what is none, or too large; Unsupported for other compressions.
+    pub(crate) fn unpack(scratch: &Scratch, source: impl Read) -> Result<Self> {
+        let root = scratch.open("context")?;
+        let source = known(source)?;
+        let mut inflate = Inflate::new(source, Compression::Detect, InflateLimits::default());
+        let target = Target { root: root.as_fd(), whiteouts: Whiteouts::None, lower: &[] };
+        let options = ApplyOptions {
+            limits: LIMITS(),
+            owner: Some((0, 0)),
+            devices: Devices::Refuse,
+            xattrs: Xattrs::CapabilityOnly,
+            ..ApplyOptions::default()
+        };
+        let failed = |source| Error::Archive { action: "unpacking the build context".to_owned(), source };
+        apply(&mut inflate, &target, &options).map_err(failed)?;
+        let mut made = Self { root, ignore: Ignore::default() };
+        if let Some(bytes) = made.read(ignore::FILE, ignore::MAX_BYTES)? {
+            made.ignore = Ignore::parse(&bytes)?;
+        }
+        Ok(made)
+    }
+
+    /// The Dockerfile of the request. Blocks.
+    ///
+    /// # Errors
+    /// Invalid where there is none.
+    pub(crate) fn dockerfile(&self, name: &str) -> Result<Vec<u8>> {
+        let name = if name.is_empty() { DOCKERFILE } else { name };
+        let limit = crate::dockerfile::MAX_BYTES as u64;
+        let mut found = self.read(name, limit)?;
+        if found.is_none() && name == DOCKERFILE {
+            // As docker, which was written on systems where names have no case.
+            found = self.read("dockerfile", limit)?;
+        }
+        match found {
+            Some(bytes) if bytes.trim_ascii().is_empty() => {
+                Err(Error::Invalid(format!("the Dockerfile ({name}) cannot be empty")))
+            }
+            Some(bytes) => Ok(bytes),
+            None => Err(Error::Invalid(format!("Cannot locate specified Dockerfile: {name}"))),
+        }
+    }
+
+    /// Removes what is excluded. Blocks.
+    ///
+    /// # Errors
+    /// Io.
+    pub(crate) fn exclude(&self) -> Result<()> {
+        if self.ignore.is_empty() {
+            return Ok(());
+        }
+        self.exclude_in(self.root.as_fd(), "", 0)
+    }
+
+    fn exclude_in(&self, dir: BorrowedFd<'_>, path: &str, depth: usize) -> Result<()> {
+        for (name, is_dir) in crate::tree::list(dir, path)? {
+            // No pattern can name what is no text.
+            let Some(text) = name.to_str().ok() else { continue };
+            let path = if path.is_empty() { text.to_owned() } else { format!("{path}/{text}") };
+            let excluded = self.ignore.excludes(&path);
+            if is_dir && (!excluded || self.ignore.has_exceptions()) && depth < MAX_DEPTH {
+                let inner = open_dir(dir, &name, &path)?;
+                self.exclude_in(inner.as_fd(), &path, depth + 1)?;
+            }
+            if !excluded {
+                continue;
+            }
+            let removed = if is_dir && self.ignore.has_exceptions() {
+                // What was taken back stays in it.
+                match unlinkat(dir, &name, AtFlags::REMOVEDIR) {
+                    Err(Errno::NOTEMPTY) => Ok(()),
+                    result => result,
+                }
+            } else if is_dir {
+                remove_tree(dir, &name, &path)?;
+                Ok(())
+            } else {
+                unlinkat(dir, &name, AtFlags::empty())
+            };
+            removed.map_err(Error::errno("removing", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Its root, for reading.
+    ///
+    /// # Errors
+    /// Out of descriptors.
+    pub(crate) fn root(&self) -> Result<OwnedFd> {
+        self.root.try_clone().map_err(Error::io("duplicating", "the build context"))
+    }
+
+    /// A small file of it; None where there is none. Links are followed in the context.
+    fn read(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let path =
+            std::ffi::CString::new(name).map_err(|_| Error::Invalid("a path has a zero byte".to_owned()))?;
+        // Not blocking, should it be a FIFO.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = match open_in_root(self.root.as_fd(), &path, flags) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Ok(None),
+            file => file.map_err(Error::errno("opening", name))?,
+        };
+        let stat = fstat(&file).map_err(Error::errno("looking at", name))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        File::from(file).take(limit + 1).read_to_end(&mut bytes).map_err(Error::io("reading", name))?;
+        if bytes.len() as u64 > limit {
+            return Err(Error::Limit { what: name.to_owned(), limit, unit: "bytes" });
+        }
+        Ok(Some(bytes))
+    }
+}
+
+fn open_dir(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &str) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::empty()).map_err(Error::errno("opening", path))
+}
+
+fn remove_tree(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &str) -> Result<()> {
+    let inner = open_dir(dir, name, path)?;
+    for (child, is_dir) in crate::tree::list(inner.as_fd(), path)? {
+        if is_dir {
+            remove_tree(inner.as_fd(), &child, path)?;
+        } else {
+            unlinkat(&inner, &child, AtFlags::empty()).map_err(Error::errno("removing", path))?;
+        }
+    }
+    unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(Error::errno("removing", path))
+}
+
+/// The same bytes again, unless their first ones say that nothing here reads them.
+fn known(mut source: impl Read) -> Result<impl Read> {
+    let mut head = Vec::with_capacity(MAGIC_BYTES);
+    let failed = |source| Error::Io { action: "reading", path: "the build context".to_owned(), source };
+    source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut head).map_err(failed)?;
+    if let Some(name) = refused(&head) {
+        let text =
+            format!("a build context compressed by {name} is not unpacked: use gzip, zstd or no compression");
+        return Err(Error::Unsupported(text));
+    }
+    Ok(Cursor::new(head).chain(source))
+}
+
+/// The compression that is not undone here, by a file's first bytes.
+pub(crate) fn refused(head: &[u8]) -> Option<&'static str> {
+    REFUSED.iter().find(|(_, magic)| head.starts_with(magic)).map(|(name, _)| *name)
+}
