@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gantry_logs::{Driver, Format, Frames, Framing, LogCursor, Progress, Query};
@@ -303,7 +304,10 @@ impl LogStream {
                     return Err(Error::io("reading", "a log")(std::io::Error::other(error)));
                 }
                 Ok(Progress::End) => return Ok(Some(out).filter(|out| !out.is_empty()).map(Bytes::from)),
-                Ok(Progress::Wait) if out.is_empty() => self.wait(&cursor).await,
+                Ok(Progress::Wait) if out.is_empty() => {
+                    let at_most = cursor.wait().at_most;
+                    self.wait(at_most).await;
+                }
                 _ => {}
             }
             self.cursor = Some(cursor);
@@ -319,8 +323,7 @@ impl LogStream {
     }
 
     /// Until the log has changed, its time has come, or the container has ended.
-    async fn wait(&mut self, cursor: &LogCursor) {
-        let at_most = cursor.wait().at_most;
+    async fn wait(&mut self, at_most: Option<Duration>) {
         let ends = self.ends;
         let changed = async {
             match &self.watch {
