@@ -163,12 +163,13 @@ impl Client {
             let clock = self.timings.begin(&call.method, &call.path);
             let (response, sender) = self.exchange(request).await?;
             self.timings.end(clock, response.headers());
-            let was_agreed = self.agree(&response);
-            match check(response).await {
-                Err(error) if !was_agreed && is_about_version(&error) => {}
-                Err(error) => return Err(error),
-                Ok(response) => return Ok((response, sender)),
+            let sent = self.version.get();
+            self.agree(&response);
+            // An engine refuses what is too new before it does anything; an answer to HEAD does not even say so.
+            if response.status() == StatusCode::BAD_REQUEST && self.version.get() < sent {
+                continue;
             }
+            return check(response).await.map(|response| (response, sender));
         }
     }
 
@@ -258,22 +259,14 @@ impl Client {
         )
     }
 
-    /// Notes what an answer says of the version; tells whether it was agreed upon before.
-    fn agree(&self, response: &Response<Incoming>) -> bool {
-        let was_agreed = self.is_agreed.replace(true);
-        if !was_agreed {
+    /// Notes what the first answer says of the version.
+    fn agree(&self, response: &Response<Incoming>) {
+        if !self.is_agreed.replace(true) {
             let engine = response.headers().get(header::API_VERSION).and_then(|value| value.to_str().ok());
             let engine = engine.and_then(|text| text.parse().ok()).unwrap_or(ApiVersion::UNKNOWN_SERVER);
             self.version.set(engine.min(ApiVersion::MAX));
         }
-        was_agreed
     }
-}
-
-fn is_about_version(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<ApiError>()
-        .is_some_and(|error| error.status == StatusCode::BAD_REQUEST && error.message.contains("is too new"))
 }
 
 /// Makes an error of an answer that is one.

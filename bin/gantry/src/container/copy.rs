@@ -88,9 +88,7 @@ impl Copy {
             }
         }
         let call = Call::get(container_path(container, "/archive")).query("path", &source.path);
-        let response =
-            client.send(call).await.with_context(|| format!("could not find {}:{}", container, source.path));
-        let response = response?;
+        let response = client.send(call).await?;
         let stat = stat_of(response.headers())?;
         let mut body = response.into_body();
         if target == "-" {

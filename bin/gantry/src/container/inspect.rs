@@ -123,7 +123,10 @@ pub(crate) async fn print(
                 output::line("");
             }
         }
-        (None, Some("json")) => values.iter().for_each(|raw| output::line(raw.trim_end())),
+        (None, Some("json")) => {
+            let values: Vec<&str> = values.iter().map(|raw| raw.trim_end()).collect();
+            output::line(format!("[{}]", values.join(",")));
+        }
         (None, _) if values.is_empty() => output::line("[]"),
         (None, _) => {
             let values: Vec<String> =

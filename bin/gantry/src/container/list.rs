@@ -7,7 +7,7 @@ use gantry_docker_api::container::{ContainerSummary, PortSummary};
 use gantry_types::Reference;
 
 use crate::client::Call;
-use crate::command::Verb;
+use crate::command::{Failure, Verb};
 use crate::format::words::{ago, ellipsis, local_time, quoted, short_id, size};
 use crate::format::{Listing, Row};
 use crate::output;
@@ -74,7 +74,11 @@ pub(crate) enum Length {
 pub(crate) fn filters(list: &[String]) -> Result<Filters> {
     let mut filters = Filters::default();
     for argument in list {
-        filters.add_argument(argument)?;
+        if filters.add_argument(argument).is_err() {
+            let reason = "bad format of filter (expected name=value)";
+            let message = format!("invalid argument {argument:?} for \"-f, --filter\" flag: {reason}");
+            return Err(Failure::with(125, message));
+        }
     }
     Ok(filters)
 }

@@ -82,7 +82,9 @@ impl Verb for Stats {
                     Err(error) => errors.push(error),
                 }
             }
-            output::print(&Listing { format, default: TABLE, header: HEADER }.render(&rows)?);
+            if !rows.is_empty() || errors.is_empty() {
+                output::print(&Listing { format, default: TABLE, header: HEADER }.render(&rows)?);
+            }
             return collect(errors);
         }
         self.follow(client, names, format).await
