@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod adopt;
 mod archive;
 mod collect;
 mod containers;

@@ -104,7 +104,8 @@ pub(super) fn credential(call: &Call) -> Option<Credential> {
     }
 }
 
-fn of(auth: AuthConfig) -> Option<Credential> {
+/// The credential that a client sends.
+pub(crate) fn of(auth: AuthConfig) -> Option<Credential> {
     let secret = |text: String| Secret::new(text);
     if !auth.registry_token.0.is_empty() {
         return Some(Credential::RegistryToken(secret(auth.registry_token.0)));

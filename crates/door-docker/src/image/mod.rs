@@ -25,6 +25,8 @@ use http::Method;
 
 pub(crate) use self::commit::commit;
 pub(crate) use self::distribution::distribution;
+pub(crate) use self::from_api::of as credential_of;
+pub(crate) use self::list::summary;
 use crate::failure::Failure;
 use crate::http::{Call, Outcome};
 

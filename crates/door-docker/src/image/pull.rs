@@ -46,6 +46,9 @@ fn told(error: Error, reference: &Reference) -> Failure {
             Error::NotFound { what: "manifest", name } => {
                 Failure::not_found(format!("failed to resolve reference {name:?}: {name}: not found"))
             }
+            Error::NotFound { what: "platform of the image", name } => {
+                Failure::not_found(format!("no matching manifest: {name}"))
+            }
             error => error.into(),
         },
     }

@@ -14,7 +14,7 @@ use gantry_types::{Descriptor, Digest, ErrorKind, Labels, labels};
 
 use super::ImageDocument;
 use super::manifests::Stock;
-use crate::{Engine, Error, Result, names};
+use crate::{Engine, Error, Result};
 
 /// How many bytes of documents are kept, as they were before they were read.
 const MAX_KEPT_BYTES: u64 = 2 << 20;
@@ -189,24 +189,12 @@ impl Engine {
     /// # Errors
     /// NotFound where none has it.
     pub(crate) async fn adopt(&self, descriptor: &Descriptor) -> Result<()> {
-        let store = &self.shared.store;
-        let (digest, size) = (descriptor.digest.clone(), descriptor.size);
-        let reference = format!("adopt-{digest}-{}", names::id());
-        let opened =
-            store.content_writer(self.context(), reference.clone(), size, Some(digest.clone())).await;
-        let writer = match opened {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
-            result => result?,
-        };
-        if writer.status().await?.offset < size {
-            drop(writer);
-            store.ingest_abort(self.context(), reference).await?;
-            return Err(Error::NotFound { what: "content", name: digest.to_string() });
+        let adopted =
+            self.shared.store.content_adopt(self.context(), descriptor.clone(), Labels::new()).await?;
+        if adopted {
+            return Ok(());
         }
-        match writer.commit(size, Some(digest), Labels::new(), descriptor.media_type.clone()).await {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            result => Ok(result.map(drop)?),
-        }
+        Err(Error::NotFound { what: "content", name: descriptor.digest.to_string() })
     }
 }
 

@@ -147,6 +147,12 @@ async fn what_is_no_archive_leaves_nothing() {
         platform: None,
     };
     assert!(fixture.engine.image_import(request).await.is_err());
+    // A client that leaves.
+    let mut cut = tar_of(&[("blobs/sha256/x", &"x".repeat(100_000))]);
+    cut.truncate(50_000);
+    assert!(load(&cut).await.is_err());
+    let ingests = fixture.engine.store().root().join("content/ingest");
+    assert_eq!(std::fs::read_dir(ingests).unwrap().count(), 0);
     assert!(fixture.names().await.is_empty());
     fixture.engine.store().collect().await.unwrap();
     assert!(fixture.engine.store().content_list(moby(), Vec::new()).await.unwrap().is_empty());

@@ -96,3 +96,17 @@ async fn what_is_not_there_is_not_found() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
     assert!(fixture.names().await.is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_platform_than_the_image_has_is_not_found_and_leaves_nothing() {
+    require!(Need::Root, Need::Program("docker-registry"));
+    let registry = Registry::shared(Door::Plain);
+    let (from, to) = (Fixture::new().await, Fixture::new().await);
+    let name = registry.name("engine/one-platform:1");
+    from.import(&name, &[("a", "1")], &[]).await;
+    from.engine.image_push(push_of(&name)).await.unwrap();
+    let platform = Some("linux/s390x".parse().unwrap());
+    let error = to.engine.image_pull(ImagePull { platform, ..pull_of(&name) }).await.unwrap_err();
+    assert!(matches!(error, Error::NotFound { what: "platform of the image", .. }), "{error}");
+    assert!(to.names().await.is_empty());
+}

@@ -192,19 +192,14 @@ impl Inner {
         if ingest.offset() > 0 {
             ingest.truncate(0)?;
         }
-        let mut buffer = vec![0; READ_BYTES];
-        let mut magic = Vec::new();
-        loop {
-            let count = entry.read(&mut buffer).map_err(failed)?;
-            if count == 0 {
-                break;
+        let magic = match copy_entry(&mut ingest, entry) {
+            Ok(magic) => magic,
+            Err(error) => {
+                // The next import would not find it: its name is this one's.
+                ingest.abort()?;
+                return Err(error);
             }
-            if magic.len() < MAGIC_BYTES {
-                let wanted = (MAGIC_BYTES - magic.len()).min(count);
-                magic.extend_from_slice(&buffer[..wanted]);
-            }
-            ingest.write(&buffer[..count])?;
-        }
+        };
         let digest = ingest.digest();
         let pin = self.database.pin(&digest);
         match ingest.commit(Some(size), None) {
@@ -218,6 +213,23 @@ impl Inner {
             }
         }
         Ok((digest, magic, Some(pin)))
+    }
+}
+
+/// Writes a file of the archive, and gives its first bytes.
+fn copy_entry(ingest: &mut gantry_content::Ingest, entry: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut buffer = vec![0; READ_BYTES];
+    let mut magic = Vec::new();
+    loop {
+        let count = entry.read(&mut buffer).map_err(failed)?;
+        if count == 0 {
+            return Ok(magic);
+        }
+        if magic.len() < MAGIC_BYTES {
+            let wanted = (MAGIC_BYTES - magic.len()).min(count);
+            magic.extend_from_slice(&buffer[..wanted]);
+        }
+        ingest.write(&buffer[..count])?;
     }
 }
 
