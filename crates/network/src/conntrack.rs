@@ -28,7 +28,8 @@ const CTA_TUPLE_PROTO: u16 = 2;
 const CTA_IP_V4_SRC: u16 = 1;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_DST_PORT: u16 = 3;
-/// The bit of a connection whose destination was changed.
+/// The bits of a connection whose source or destination was changed.
+const SOURCE_CHANGED: u32 = 0x10;
 const DESTINATION_CHANGED: u32 = 0x20;
 
 /// What is known of a tracked connection.
@@ -40,6 +41,7 @@ struct Connection {
     /// The port that the client sends to.
     port: u16,
     redirected: bool,
+    masqueraded: bool,
     /// Names it, with an id that tells it from a later one of the same ends.
     original: Vec<u8>,
     id: Vec<u8>,
@@ -62,6 +64,7 @@ fn read(message: &[u8]) -> Option<Connection> {
         protocol: *find(protocol, CTA_PROTO_NUM)?.first()?,
         port: port.map_or(0, u16::from_be_bytes),
         redirected: u32::from_be_bytes(status) & DESTINATION_CHANGED != 0,
+        masqueraded: u32::from_be_bytes(status) & SOURCE_CHANGED != 0,
         original: original.to_vec(),
         id: find(rest, CTA_ID)?.to_vec(),
         zone: find(rest, CTA_ZONE).map(<[u8]>::to_vec),
@@ -101,15 +104,18 @@ pub(crate) fn forget_departed(endpoints: &[Endpoint]) -> Result<(), Errno> {
     })
 }
 
-/// Forgets what clients of UDP sent to an endpoint's ports before they were published.
-pub(crate) fn forget_unpublished(endpoint: &Endpoint) -> Result<(), Errno> {
-    let ports: Vec<_> = endpoint.ports.iter().filter(|port| port.protocol == Protocol::Udp).collect();
+/// Forgets what clients of UDP sent to endpoints' ports before they were published.
+pub(crate) fn forget_unpublished(endpoints: &[Endpoint]) -> Result<(), Errno> {
+    let ports = endpoints.iter().flat_map(|endpoint| &endpoint.ports);
+    let ports: Vec<_> = ports.filter(|port| port.protocol == Protocol::Udp).collect();
     if ports.is_empty() {
         return Ok(());
     }
     let udp = Protocol::Udp.number();
     forget_where(|connection| {
+        // What containers sent to such a port of somebody else keeps its source.
         !connection.redirected
+            && !connection.masqueraded
             && connection.protocol == udp
             && ports.iter().any(|port| port.host_port == connection.port)
     })

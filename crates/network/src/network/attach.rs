@@ -21,9 +21,9 @@ use super::{Shared, lock};
 use crate::endpoint::{Attach, Endpoint, MacAddress, PortRequest, Protocol};
 use crate::error::Error;
 use crate::link::{self, Hairpin, Isolated, Pair, Port};
+use crate::netns;
 use crate::options::{Firewall, Ipv6Ports, Neighbours, check_device_name};
 use crate::ports::Where;
-use crate::{conntrack, netns};
 
 /// The longest id: twice docker's, in bytes.
 const MAX_ID: usize = 128;
@@ -210,8 +210,8 @@ impl Shared {
         if let Some(filter) = &mut *lock(&self.filter) {
             filter.publish(endpoint)?;
         }
-        if let Err(errno) = conntrack::forget_unpublished(endpoint) {
-            tracing::warn!(endpoint = endpoint.id, %errno, "clients of UDP may miss a port that was published");
+        if endpoint.ports.iter().any(|port| port.protocol == Protocol::Udp) {
+            self.worker.arrive(endpoint.clone());
         }
         self.serve_ipv6(endpoint).inspect_err(|_| {
             let withdrawn =

@@ -5,11 +5,15 @@
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::lock;
 use crate::error::Error;
 use crate::netns::{self, Fresh};
 use gantry_sys::netlink::Netlink;
+
+/// The pool is not filled while somebody is being served: both take the lock of the kernel's devices.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// The pool.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct Inside {
     ready: Vec<Fresh>,
+    /// When one was last wanted.
+    wanted: Option<Instant>,
     stopped: bool,
     /// Making one has failed: the next who wants one tries, and is told why.
     failed: bool,
@@ -37,6 +43,7 @@ impl Pool {
         let taken = {
             let mut inside = lock(&self.inside);
             inside.failed = false;
+            inside.wanted = Some(Instant::now());
             inside.ready.pop()
         };
         self.changed.notify_one();
@@ -47,8 +54,17 @@ impl Pool {
     pub(super) fn fill(&self) {
         loop {
             let mut inside = lock(&self.inside);
-            while !inside.stopped && (inside.failed || inside.ready.len() >= self.size) {
-                inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
+            while !inside.stopped {
+                let quiet_in =
+                    inside.wanted.map_or(Duration::ZERO, |wanted| QUIET.saturating_sub(wanted.elapsed()));
+                if inside.failed || inside.ready.len() >= self.size {
+                    inside = self.changed.wait(inside).unwrap_or_else(PoisonError::into_inner);
+                } else if quiet_in.is_zero() {
+                    break;
+                } else {
+                    let waited = self.changed.wait_timeout(inside, quiet_in);
+                    inside = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
             }
             if inside.stopped {
                 inside.ready.clear();

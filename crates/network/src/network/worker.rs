@@ -1,4 +1,4 @@
-//! What is done in the background: departures.
+//! What is done in the background: departures, and what arrivals need not wait for.
 //!
 //! The kernel takes 10 to 25 ms to take elements out of its maps or to delete a device, because it waits for its readers. Rules go
 //! at once, as many as have come together. Devices are given some time: most go with their network namespace, for
@@ -38,6 +38,8 @@ pub(super) struct Worker {
 #[derive(Debug, Default)]
 struct Queue {
     departures: Vec<Departure>,
+    /// Whose ports of UDP may have clients from before.
+    arrivals: Vec<Endpoint>,
     /// How many are past the queue but not gone.
     pending: usize,
     /// How many wait for all to be gone.
@@ -51,11 +53,16 @@ impl Worker {
         self.wanted.notify_one();
     }
 
+    pub(super) fn arrive(&self, endpoint: Endpoint) {
+        lock(&self.queue).arrivals.push(endpoint);
+        self.wanted.notify_one();
+    }
+
     pub(super) fn settle(&self) {
         let mut queue = lock(&self.queue);
         queue.waiting += 1;
         self.wanted.notify_one();
-        while !queue.departures.is_empty() || queue.pending > 0 {
+        while !queue.is_empty() || queue.pending > 0 {
             queue = self.settled.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.waiting -= 1;
@@ -68,11 +75,11 @@ impl Worker {
 
     /// Waits for departures or for the time of the next device, and takes the departures. Without time to wait, whoever lingers
     /// is to go.
-    fn next(&self, deadline: Option<Instant>) -> (Vec<Departure>, Turn) {
+    fn next(&self, deadline: Option<Instant>) -> (Vec<Departure>, Vec<Endpoint>, Turn) {
         let mut queue = lock(&self.queue);
         loop {
             let now = Instant::now();
-            let turn = if queue.stopped && queue.departures.is_empty() && deadline.is_none() {
+            let turn = if queue.stopped && queue.is_empty() && deadline.is_none() {
                 Turn::End
             } else if queue.stopped || queue.waiting > 0 {
                 Turn::Hurry
@@ -80,10 +87,10 @@ impl Worker {
                 Turn::Usual
             };
             let due = deadline.is_some_and(|deadline| turn == Turn::Hurry || deadline <= now);
-            if due || turn == Turn::End || !queue.departures.is_empty() {
-                let departures = take(&mut queue.departures);
-                queue.pending += departures.len();
-                return (departures, turn);
+            if due || turn == Turn::End || !queue.is_empty() {
+                let (departures, arrivals) = (take(&mut queue.departures), take(&mut queue.arrivals));
+                queue.pending += departures.len() + arrivals.len();
+                return (departures, arrivals, turn);
             }
             queue = match deadline {
                 None => self.wanted.wait(queue).unwrap_or_else(PoisonError::into_inner),
@@ -98,9 +105,15 @@ impl Worker {
     fn gone(&self, count: usize) {
         let mut queue = lock(&self.queue);
         queue.pending -= count;
-        if queue.pending == 0 && queue.departures.is_empty() {
+        if queue.pending == 0 && queue.is_empty() {
             self.settled.notify_all();
         }
+    }
+}
+
+impl Queue {
+    fn is_empty(&self) -> bool {
+        self.departures.is_empty() && self.arrivals.is_empty()
     }
 }
 
@@ -119,7 +132,8 @@ enum Turn {
 pub(super) fn run(shared: &Shared) {
     let mut lingering: Vec<(Instant, Departure)> = Vec::new();
     loop {
-        let (departures, turn) = shared.worker.next(lingering.iter().map(|(deadline, _)| *deadline).min());
+        let (departures, arrivals, turn) =
+            shared.worker.next(lingering.iter().map(|(deadline, _)| *deadline).min());
         if turn == Turn::End {
             return;
         }
@@ -130,6 +144,12 @@ pub(super) fn run(shared: &Shared) {
             let deadline = Instant::now() + LINGER;
             let departures = endpoints.into_iter().zip(rest);
             lingering.extend(departures.map(|(endpoint, ours)| (deadline, Departure { endpoint, ours })));
+        }
+        if !arrivals.is_empty() {
+            if let Err(errno) = conntrack::forget_unpublished(&arrivals) {
+                tracing::warn!(%errno, "clients of UDP may miss ports that were published");
+            }
+            shared.worker.gone(arrivals.len());
         }
         let horizon = Instant::now() + TOGETHER;
         let is_due = |deadline: &Instant| turn == Turn::Hurry || *deadline <= horizon;
