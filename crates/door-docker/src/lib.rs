@@ -12,12 +12,19 @@
 //! no other door. Who may connect is its caller's business.
 #![forbid(unsafe_code)]
 
+mod container;
 mod door;
+mod exec;
 mod failure;
+mod from_api;
 mod http;
 mod image;
+mod into_api;
+mod network;
 mod route;
+mod swarm;
 mod system;
+mod volume;
 
 pub use door::{About, Door, Observer};
 pub use http::{Limits, Listener};

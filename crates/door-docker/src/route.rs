@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::Method;
 
 use crate::failure::Failure;
-use crate::http::{Call, Outcome, decode_path};
+use crate::http::{Call, NO_BUILDKIT, Outcome, decode_path};
 
 /// The most parts of a path: names of images have some.
 const MAX_SEGMENTS: usize = 256;
@@ -42,13 +42,20 @@ impl Target {
 
 /// Answers a request.
 pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
-    match (&call.method, segments) {
-        (&Method::GET | &Method::HEAD, ["_ping"]) => Ok(crate::system::ping::ping(&call)),
-        (_, ["images", rest @ ..]) => crate::image::route(call, rest).await,
-        (_, ["commit"]) => crate::image::commit(call).await,
-        (_, ["distribution", rest @ ..]) => crate::image::distribution(call, rest).await,
-        (&Method::POST, ["grpc" | "session"]) => Err(Failure::unsupported(crate::http::NO_BUILDKIT)),
-        _ => Err(Failure::no_page()),
+    match segments {
+        ["containers", rest @ ..] => crate::container::route(call, rest).await,
+        ["exec", rest @ ..] => crate::exec::route(call, rest).await,
+        ["images", rest @ ..] => crate::image::route(call, rest).await,
+        ["commit"] => crate::image::commit(call).await,
+        ["distribution", rest @ ..] => crate::image::distribution(call, rest).await,
+        ["volumes", rest @ ..] => crate::volume::route(call, rest).await,
+        ["networks", rest @ ..] => crate::network::route(call, rest).await,
+        ["plugins", rest @ ..] => crate::swarm::plugins(&call, rest),
+        ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", rest @ ..] => {
+            crate::swarm::swarm(&call, rest)
+        }
+        ["grpc" | "session"] if call.method == Method::POST => Err(Failure::unsupported(NO_BUILDKIT)),
+        segments => crate::system::route(call, segments).await,
     }
 }
 

@@ -3,15 +3,17 @@
 use bytes::Bytes;
 use gantry_docker_api::{ApiVersion, Filters};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 
+use super::Outcome;
 use super::query::Query;
 use crate::door::Door;
 use crate::failure::Failure;
+use crate::route::{self, Target};
 
 /// A request.
 pub(crate) struct Call {
@@ -62,13 +64,9 @@ impl Call {
     /// # Errors
     /// 413 for a longer one, 400 for one that ends too early.
     pub(crate) async fn bytes(&mut self, limit: usize) -> Result<Bytes, Failure> {
-        let Some(body) = self.body.take() else { return Ok(Bytes::new()) };
-        match Limited::new(body, limit).collect().await {
-            Ok(collected) => Ok(collected.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(Failure::too_large(format!("the body has more than {limit} bytes")))
-            }
-            Err(error) => Err(Failure::invalid(format!("reading the body: {error}"))),
+        match self.body.take() {
+            Some(body) => read(body, limit).await,
+            None => Ok(Bytes::new()),
         }
     }
 
@@ -97,6 +95,47 @@ impl Call {
     }
 }
 
+/// Answers a request, through the router.
+///
+/// # Errors
+/// Whatever the client is told of.
+pub(super) async fn answer(door: Door, request: Request<Incoming>) -> Outcome {
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target > door.limits.target_bytes {
+        let limit = door.limits.target_bytes;
+        return Err(Failure::with(StatusCode::URI_TOO_LONG, format!("the path has more than {limit} bytes")));
+    }
+    let Target { version, segments } = Target::parse(parts.uri.path())?;
+    let version = ApiVersion::negotiate(version.as_deref())?;
+    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
+    let has_body = !http_body::Body::is_end_stream(&body);
+    let call = Call {
+        door,
+        method: parts.method,
+        version,
+        query,
+        headers: parts.headers,
+        body: has_body.then_some(body),
+    };
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    route::route(call, &segments).await
+}
+
+/// Reads a body, at most so long.
+///
+/// # Errors
+/// 413 for a longer one, 400 for one that ends too early.
+pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Failure::too_large(format!("the body has more than {limit} bytes")))
+        }
+        Err(error) => Err(Failure::invalid(format!("reading the body: {error}"))),
+    }
+}
+
 /// Reads one value, and nothing behind it; `null` is the default.
 pub(crate) fn read_json<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T, Failure> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
@@ -122,4 +161,42 @@ fn check_media_type(value: Option<&[u8]>) -> Result<(), Failure> {
         )));
     }
     Err(Failure::invalid(format!("unsupported Content-Type header ({value}): must be 'application/json'")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_docker_api::exec::ExecStartRequest;
+
+    #[test]
+    fn json_is_one_value() {
+        let read =
+            |text: &str| read_json::<ExecStartRequest>(text.as_bytes()).map_err(|failure| failure.message);
+        assert!(read(r#"{"Detach":true}"#).unwrap().detach);
+        assert_eq!(read("null"), Ok(ExecStartRequest::default()));
+        for (text, words) in [
+            ("{}{}", "unexpected content after JSON"),
+            ("{", "invalid JSON: got EOF while reading request body"),
+            ("{bad", "invalid JSON: "),
+            ("[]", "invalid JSON: "),
+            (r#"{"Tty":1}"#, "invalid JSON: "),
+        ] {
+            assert!(read(text).unwrap_err().starts_with(words), "{text}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_json_and_say_so() {
+        assert!(check_media_type(Some(b"application/json")).is_ok());
+        assert!(check_media_type(Some(b"application/json; charset=utf-8")).is_ok());
+        for (value, words) in [
+            (None, "malformed Content-Type header (): mime: no media type"),
+            (
+                Some(&b"text/plain"[..]),
+                "unsupported Content-Type header (text/plain): must be 'application/json'",
+            ),
+        ] {
+            assert_eq!(check_media_type(value).unwrap_err().message, words);
+        }
+    }
 }

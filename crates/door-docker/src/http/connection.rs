@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -15,18 +15,16 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::answer::Answer;
 use super::body::Body;
-use super::call::Call;
 use super::h2;
 use super::hijack::Hijack;
-use super::query::Query;
 use super::socket::{Rewound, Socket};
-use crate::door::Door;
+use super::{Limits, Outcome};
+use crate::door::Observer;
 use crate::failure::Failure;
-use crate::route::{self, Target};
 
 /// What a client of HTTP/2 begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -35,14 +33,29 @@ const FIRST_READ: usize = 4096;
 /// How long a client may take for the head of a request, and be silent between two.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Serves a connection to its end.
-pub(crate) async fn serve(door: Door, mut socket: Socket) {
+/// What all connections share.
+#[derive(Clone)]
+pub(crate) struct Frame {
+    /// How much of anything a client may send.
+    pub(crate) limits: Limits,
+    /// Is told of every request.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// False from when the end has begun.
+    pub(crate) serving: watch::Receiver<bool>,
+}
+
+/// Serves a connection to its end; `handler` answers its requests.
+pub(crate) async fn serve<H, F>(frame: Frame, handler: H, mut socket: Socket)
+where
+    H: Fn(Request<Incoming>) -> F + Clone,
+    F: Future<Output = Outcome>,
+{
     let (read, is_h2) = match tokio::time::timeout(HEAD_TIMEOUT, first_bytes(&mut socket)).await {
         Ok(Ok(first)) => first,
         _ => return,
     };
     let rewound = Rewound { read: read.freeze(), socket };
-    if is_h2 { h2::refuse(rewound).await } else { serve_http1(door, rewound).await }
+    if is_h2 { h2::refuse(rewound).await } else { serve_http1(frame, handler, rewound).await }
 }
 
 /// Reads until it is clear whether it is HTTP/2.
@@ -62,20 +75,22 @@ async fn first_bytes(socket: &mut Socket) -> std::io::Result<(BytesMut, bool)> {
     }
 }
 
-async fn serve_http1(door: Door, rewound: Rewound) {
+async fn serve_http1<H, F>(mut frame: Frame, handler: H, rewound: Rewound)
+where
+    H: Fn(Request<Incoming>) -> F + Clone,
+    F: Future<Output = Outcome>,
+{
     let (taken, mut taking) = mpsc::channel::<Hijack>(1);
-    let service = {
-        let door = door.clone();
-        service_fn(move |request| respond(door.clone(), request, taken.clone()))
-    };
+    let observer = frame.observer.clone();
+    let service =
+        service_fn(move |request| respond(handler.clone(), observer.clone(), request, taken.clone()));
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(door.limits.head_bytes)
+        .max_buf_size(frame.limits.head_bytes)
         .title_case_headers(true);
     let mut connection = builder.serve_connection(TokioIo::new(rewound), service);
-    let mut stopping = std::pin::pin!(door.stopping());
     let mut is_stopping = false;
     let hijack = loop {
         tokio::select! {
@@ -90,7 +105,7 @@ async fn serve_http1(door: Door, rewound: Rewound) {
                 }
                 return;
             }
-            () = &mut stopping, if !is_stopping => {
+            _ = frame.serving.wait_for(|serving| !serving), if !is_stopping => {
                 is_stopping = true;
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
             }
@@ -107,13 +122,17 @@ async fn serve_http1(door: Door, rewound: Rewound) {
 }
 
 /// Answers a request. One that takes its connection over is never answered here.
-async fn respond(
-    door: Door,
+async fn respond<H, F>(
+    handler: H,
+    observer: Option<Arc<dyn Observer>>,
     request: Request<Incoming>,
     taken: mpsc::Sender<Hijack>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<Body>, Infallible>
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Outcome>,
+{
     let began = Instant::now();
-    let observer = door.observer.clone();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let told = |status: StatusCode, message: &str| {
         let took = began.elapsed();
@@ -123,7 +142,7 @@ async fn respond(
             observer.answered(&method, status, took);
         }
     };
-    let answer = match AssertUnwindSafe(handle(door, request)).catch_unwind().await {
+    let answer = match AssertUnwindSafe(handler(request)).catch_unwind().await {
         Ok(Ok(answer)) => answer,
         Ok(Err(failure)) => {
             told(failure.status, &failure.message);
@@ -150,29 +169,6 @@ async fn respond(
     }
 }
 
-async fn handle(door: Door, request: Request<Incoming>) -> Result<Answer, Failure> {
-    let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
-    if target > door.limits.target_bytes {
-        let limit = door.limits.target_bytes;
-        return Err(Failure::with(StatusCode::URI_TOO_LONG, format!("the path has more than {limit} bytes")));
-    }
-    let Target { version, segments } = Target::parse(parts.uri.path())?;
-    let version = ApiVersion::negotiate(version.as_deref())?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-    let has_body = !http_body::Body::is_end_stream(&body);
-    let call = Call {
-        door,
-        method: parts.method,
-        version,
-        query,
-        headers: parts.headers,
-        body: has_body.then_some(body),
-    };
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    route::route(call, &segments).await
-}
-
 /// What stands on every answer. hyper adds the date to those that it sends itself.
 static COMMON: LazyLock<[(HeaderName, HeaderValue); 4]> = LazyLock::new(|| {
     let text = |text: String| HeaderValue::try_from(text).expect("versions are visible characters");
@@ -190,3 +186,6 @@ fn with_common(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().extend(COMMON.iter().cloned());
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-use super::connection;
+use super::call::answer;
+use super::connection::{self, Frame};
 use super::socket::Socket;
 use crate::door::Door;
 
@@ -47,7 +48,7 @@ impl Listener {
             })),
             Self::Tls(listener, config) => Some(listener.accept().await.map(|(stream, _)| {
                 let _ = stream.set_nodelay(true);
-                Accepted::Tls(TlsAcceptor::from(Arc::clone(config)).accept(stream))
+                Accepted::Tls(Box::new(TlsAcceptor::from(Arc::clone(config)).accept(stream)))
             })),
         }
     }
@@ -55,14 +56,14 @@ impl Listener {
 
 enum Accepted {
     Ready(Socket),
-    Tls(tokio_rustls::Accept<tokio::net::TcpStream>),
+    Tls(Box<tokio_rustls::Accept<tokio::net::TcpStream>>),
 }
 
 impl Accepted {
     async fn finish(self) -> Option<Socket> {
         match self {
             Self::Ready(socket) => Some(socket),
-            Self::Tls(accept) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, accept).await {
+            Self::Tls(accept) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, *accept).await {
                 Ok(Ok(stream)) => Some(Socket::Tls(Box::new(stream))),
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "refused a connection of TLS");
@@ -75,6 +76,10 @@ impl Accepted {
 }
 
 impl Door {
+    fn frame(&self) -> Frame {
+        Frame { limits: self.limits, observer: self.observer.clone(), serving: self.serving.clone() }
+    }
+
     /// Serves connections of all listeners until [`Door::serving`] becomes false, and then those that are open until their
     /// requests have ended, for a while. Containers' streams end with it; the containers do not notice.
     pub async fn serve(&self, listeners: Vec<Listener>) {
@@ -106,7 +111,8 @@ async fn accept(door: Door, mut listener: Listener, places: Arc<Semaphore>) {
                 let door = door.clone();
                 connections.spawn(async move {
                     if let Some(socket) = accepted.finish().await {
-                        connection::serve(door, socket).await;
+                        connection::serve(door.frame(), move |request| answer(door.clone(), request), socket)
+                            .await;
                     }
                     drop(place);
                 });

@@ -9,7 +9,7 @@ use crate::http::{Answer, Call};
 const BUILDER_VERSION: &str = "1";
 
 /// `GET` and `HEAD /_ping`.
-pub(crate) fn ping(call: &Call) -> Answer {
+pub(super) fn ping(call: &Call) -> Answer {
     let answer = if call.method == Method::HEAD { Answer::text("") } else { Answer::text("OK") };
     answer
         .header(HeaderName::from_static("builder-version"), BUILDER_VERSION)

@@ -1,0 +1,33 @@
+//! Making a container.
+
+use gantry_docker_api::container::{ContainerCreateRequest, ContainerCreateResponse};
+use gantry_types::Platform;
+use http::StatusCode;
+
+use crate::failure::Failure;
+use crate::from_api;
+use crate::http::{Answer, Call, Outcome};
+
+/// `POST /containers/create`
+pub(super) async fn create(mut call: Call) -> Outcome {
+    let Some(request) = call.json_if_any::<ContainerCreateRequest>().await? else {
+        return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+    };
+    let platform = match call.query.text("platform") {
+        "" => None,
+        text => Some(text.parse::<Platform>().map_err(|_| {
+            Failure::invalid(format!("{text:?}: cannot parse platform specifier: invalid argument"))
+        })?),
+    };
+    let asked = from_api::container(request, call.version)?;
+    if !asked.options.stop_signal.is_empty() {
+        gantry_engine::signal(&asked.options.stop_signal)?;
+    }
+    let name = call.query.get("name");
+    let made = call.door.engine.container_create(name, &asked.image, platform, asked.options).await?;
+    let mut warnings = asked.warnings;
+    warnings
+        .extend(made.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
+    let answer = ContainerCreateResponse { id: made.id, warnings: warnings.into() };
+    Ok(Answer::json_with(StatusCode::CREATED, &answer))
+}

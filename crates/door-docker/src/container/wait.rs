@@ -1,0 +1,32 @@
+//! Waiting for the end of a container.
+
+use bytes::Bytes;
+use futures_util::stream;
+use gantry_docker_api::container::{ContainerWaitResponse, WaitError};
+use gantry_docker_api::media_type;
+use gantry_engine::WaitFor;
+
+use super::find;
+use crate::failure::Failure;
+use crate::http::{Answer, Body, Call, Outcome};
+
+/// `POST /containers/{name}/wait`. What is waited for begins before the head of the answer is sent: a client starts the container
+/// when it has that.
+pub(super) async fn wait(call: Call, name: &str) -> Outcome {
+    let what = match call.query.text("condition") {
+        "" | "not-running" => WaitFor::NotRunning,
+        "next-exit" => WaitFor::NextExit,
+        "removed" => WaitFor::Removed,
+        other => return Err(Failure::invalid(format!("invalid condition: {other:?}"))),
+    };
+    let moment = find(&call, name).await?.wait(what);
+    let answer = async move {
+        let moment = moment.await;
+        let error = (!moment.error.is_empty()).then_some(WaitError { message: moment.error });
+        let answer = ContainerWaitResponse { error, status_code: moment.exit_code.into() };
+        let mut line = serde_json::to_vec(&answer).expect("the API's types are JSON");
+        line.push(b'\n');
+        Ok(Bytes::from(line))
+    };
+    Ok(Answer::body(media_type::JSON, Body::stream(stream::once(answer))))
+}
