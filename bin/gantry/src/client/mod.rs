@@ -246,7 +246,7 @@ impl Client {
             return connect::connect(&self.endpoint, None).await.with_context(|| self.unreachable(""));
         }
         let hint = match &self.endpoint {
-            Endpoint::Unix(_) => "; `gantry doctor` says what is wrong",
+            Endpoint::Unix(_) => " (`gantry doctor` says what is wrong)",
             _ => "",
         };
         Err(error.context(self.unreachable(hint)))

@@ -80,9 +80,15 @@ pub(crate) const fn verb<V: Verb + 'static>(
 /// Runs what the words say; gives the exit code.
 pub(crate) async fn main(arguments: Vec<OsString>) -> u8 {
     let mut root = root();
-    let matches = match root.try_get_matches_from_mut(&arguments) {
-        Ok(matches) => matches,
-        Err(error) => return usage::explain(&error, &arguments),
+    let mut arguments = arguments;
+    let matches = loop {
+        match root.try_get_matches_from_mut(&arguments) {
+            Ok(matches) => break matches,
+            Err(error) => match usage::without_value(&error, &arguments) {
+                Some(corrected) => arguments = corrected,
+                None => return usage::explain(&error, &arguments),
+            },
+        }
     };
     if matches.get_flag("version") {
         output::line(format!("Gantry version {}", env!("CARGO_PKG_VERSION")));

@@ -308,10 +308,11 @@ pub(super) const ITEMS: &[Item] = &[
 pub(crate) fn root() -> Command {
     let version = Arg::new("version").short('v').long("version").action(ArgAction::SetTrue);
     let root = Command::new("gantry")
-        .about("A container engine's command line")
         .arg(version.help("Print version information and quit"))
         .disable_help_subcommand(true);
-    add(Globals::augment_args(root), "gantry", ITEMS)
+    let root =
+        Globals::augment_args(root).about("A container engine's command line: docker's verbs, and some more");
+    add(root, "gantry", ITEMS)
 }
 
 fn add(mut command: Command, words: &str, items: &'static [Item]) -> Command {
@@ -398,7 +399,7 @@ mod tests {
     #[test]
     fn flags_are_taken_as_docker_takes_them() {
         let good = [
-            "gantry run -itd --rm=false -e A=-1 -p 80:80 image -x --rm",
+            "gantry run -itd --rm -e A=-1 -p 80:80 image -x --rm",
             "gantry -H unix:///x ps -aq --no-trunc --filter a=b",
             "gantry exec -it c sh -c true",
             "gantry logs c -f --tail 5",
@@ -418,6 +419,22 @@ mod tests {
         for words in ["gantry run --foo image", "gantry run", "gantry nope", "gantry rm", "gantry ps extra"] {
             assert!(root().try_get_matches_from(words.split(' ')).is_err(), "{words}");
         }
+    }
+
+    #[test]
+    fn flags_may_have_values() {
+        let mut arguments: Vec<std::ffi::OsString> =
+            "gantry run --rm=false --init=true -t image --rm=false".split(' ').map(Into::into).collect();
+        let matches = loop {
+            match root().try_get_matches_from(&arguments) {
+                Ok(matches) => break matches,
+                Err(error) => arguments = super::super::usage::without_value(&error, &arguments).unwrap(),
+            }
+        };
+        let run = matches.subcommand_matches("run").unwrap();
+        assert!(!run.get_flag("rm") && run.get_flag("init") && run.get_flag("tty"));
+        let words: Vec<&String> = run.get_many("words").unwrap().collect();
+        assert_eq!(words, ["image", "--rm=false"]);
     }
 
     #[test]

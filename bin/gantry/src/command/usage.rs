@@ -13,29 +13,39 @@ const FLAG: u8 = 125;
 /// The code for operands that are missing or too many.
 const OPERAND: u8 = 1;
 
-/// What docker's parser allows: `--rm=false`, a flag twice, and `--help` but no `-h`.
+/// What docker's parser allows: a flag twice, and `--help` but no `-h`.
 pub(super) fn as_docker(command: Command) -> Command {
-    let command = command.disable_help_flag(true).args_override_self(true).mut_args(|arg| {
-        if !matches!(arg.get_action(), ArgAction::SetTrue) || arg.is_positional() {
-            return arg;
-        }
-        arg.action(ArgAction::Set)
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .default_value("false")
-            .hide_default_value(true)
-            .value_parser(boolean)
-            .value_name("")
-    });
+    let command = command.disable_help_flag(true).args_override_self(true);
     command.arg(Arg::new("help").long("help").action(ArgAction::Help).help("Print usage"))
 }
 
-fn boolean(text: &str) -> Result<bool, String> {
+/// What is done about `--rm=false`: flags have no values here, so that help does not show any, but docker's do.
+/// None if the error is another one, or the value is neither true nor false.
+pub(super) fn without_value(error: &clap::Error, arguments: &[OsString]) -> Option<Vec<OsString>> {
+    let (ErrorKind::TooManyValues, Some(ContextValue::String(flag))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return None;
+    };
+    let name = flag.split([' ', '=', '[']).next()?;
+    let place = arguments.iter().position(|argument| {
+        argument.to_str().and_then(|text| text.strip_prefix(name)).is_some_and(|rest| rest.starts_with('='))
+    })?;
+    let value = boolean(&arguments[place].to_str()?[name.len() + 1..])?;
+    let mut arguments = arguments.to_vec();
+    if value {
+        arguments[place] = name.into();
+    } else {
+        arguments.remove(place);
+    }
+    Some(arguments)
+}
+
+fn boolean(text: &str) -> Option<bool> {
     match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err("is neither true nor false".to_owned()),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Some(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Some(false),
+        _ => None,
     }
 }
 
