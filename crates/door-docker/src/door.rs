@@ -47,6 +47,8 @@ pub trait Observer: Send + Sync + 'static {
 pub struct Door {
     /// What is served.
     pub engine: Engine,
+    /// What builds images for it.
+    pub builder: gantry_build::Builder,
     /// Who serves.
     pub about: Arc<About>,
     /// How much of anything a client may send.

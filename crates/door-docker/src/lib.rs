@@ -12,6 +12,7 @@
 //! no other door. Who may connect is its caller's business.
 #![forbid(unsafe_code)]
 
+mod build;
 mod container;
 mod door;
 mod exec;

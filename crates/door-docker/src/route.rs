@@ -46,6 +46,7 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
         ["containers", rest @ ..] => crate::container::route(call, rest).await,
         ["exec", rest @ ..] => crate::exec::route(call, rest).await,
         ["images", rest @ ..] => crate::image::route(call, rest).await,
+        ["build", rest @ ..] => crate::build::route(call, rest).await,
         ["commit"] => crate::image::commit(call).await,
         ["distribution", rest @ ..] => crate::image::distribution(call, rest).await,
         ["volumes", rest @ ..] => crate::volume::route(call, rest).await,

@@ -224,8 +224,10 @@ async fn serve(
     let metrics = Metrics::new(config.metrics.grpc_histogram, env!("CARGO_PKG_VERSION"));
     let (accesses, access) = watch::channel(store::access(config));
     let engine = docker::open(config, docker, &store, &tasks, access.clone()).await?;
+    let builder = gantry_build::Builder::open(engine.clone()).await.context("cannot open the builder")?;
     let docker_door = gantry_door_docker::Door {
         engine,
+        builder,
         about: Arc::new(docker::about(config, docker, &place.uuid, REVISION.unwrap_or_default())),
         limits: gantry_door_docker::Limits::default(),
         observer: None,

@@ -66,7 +66,7 @@ pub(super) fn new_name(call: &Call) -> Result<Option<Reference>, Failure> {
 ///
 /// # Errors
 /// 400.
-pub(super) fn platform(text: &str) -> Result<Option<Platform>, Failure> {
+pub(crate) fn platform(text: &str) -> Result<Option<Platform>, Failure> {
     if text.is_empty() {
         return Ok(None);
     }

@@ -25,8 +25,11 @@ use http::Method;
 
 pub(crate) use self::commit::commit;
 pub(crate) use self::distribution::distribution;
-pub(crate) use self::from_api::of as credential_of;
+pub(crate) use self::from_api::{of as credential_of, platform};
 pub(crate) use self::list::summary;
+pub(crate) use self::prune::until;
+pub(crate) use self::pull::shows;
+pub(crate) use self::upload::upload;
 use crate::failure::Failure;
 use crate::http::{Call, Outcome};
 

@@ -28,7 +28,7 @@ pub(super) async fn prune(call: &Call) -> Outcome {
 ///
 /// # Errors
 /// 400 for what is none, and for several.
-pub(super) fn until(filters: &Filters) -> Result<Option<jiff::Timestamp>, Failure> {
+pub(crate) fn until(filters: &Filters) -> Result<Option<jiff::Timestamp>, Failure> {
     let mut values = filters.values("until");
     let Some(text) = values.next() else { return Ok(None) };
     if values.next().is_some() {

@@ -64,7 +64,8 @@ fn count(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-fn shows(progress: ImageProgress) -> Vec<Message> {
+/// What is shown of a pull, in docker's words.
+pub(crate) fn shows(progress: ImageProgress) -> Vec<Message> {
     match progress {
         ImageProgress::Pulling(reference) => vec![Message {
             id: title(&reference),

@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
 /// What a client sends, as it comes. A client that leaves early is an error for who reads.
-pub(super) fn upload(body: Option<Incoming>) -> ByteSource {
+pub(crate) fn upload(body: Option<Incoming>) -> ByteSource {
     let (send, source) = byte_source();
     let Some(mut body) = body else { return source };
     tokio::spawn(async move {

@@ -51,7 +51,7 @@ pub(super) async fn df(call: Call) -> Outcome {
         counted.volumes = Some(volumes);
     }
     if wants("build-cache") {
-        counted.build_cache = Some(Vec::new());
+        counted.build_cache = Some(crate::build::usage(&call.door).await?);
     }
     let is_verbose = call.query.is_set("verbose");
     Ok(Answer::json(&if call.version < V1_52 {
