@@ -135,7 +135,7 @@ impl Build {
         let mut last = None;
         for number in self.plan.stages.clone() {
             self.arguments.begin_stage();
-            let state = self.stage(out, number).await?;
+            let state = Box::pin(self.stage(out, number)).await?;
             if let Some(id) = state.id() {
                 out.image(id).await?;
             }
@@ -153,7 +153,7 @@ impl Build {
     async fn stage(&mut self, out: &mut Output, number: usize) -> Result<State> {
         let stage = self.dockerfile.stages[number].clone();
         self.announce(out, &stage.text).await?;
-        let mut state = self.begin(out, number, &stage).await?;
+        let mut state = Box::pin(self.begin(out, number, &stage)).await?;
         out.text(format!(" ---> {}\n", short(state.id()))).await?;
         for step in &stage.steps {
             self.announce(out, &step.text).await?;
@@ -178,7 +178,7 @@ impl Build {
         state: &mut State,
         step: &Step,
     ) -> Result<()> {
-        let done = self.step(out, number, state, step).await;
+        let done = Box::pin(self.step(out, number, state, step)).await;
         match (self.request.remove, &done) {
             (Remove::Always, _) | (Remove::OnSuccess, Ok(())) => self.remove_containers(Some(out)).await?,
             _ => {}

@@ -15,6 +15,8 @@ use crate::{BuildRequest, Error, Result};
 
 /// The directory of builds' files below the engine's.
 const DIRECTORY: &str = "builds";
+/// Of threads that walk through trees.
+const STACK_BYTES: usize = 8 << 20;
 /// The most builds at once: each has an archive of a client's on disk.
 const MAX_BUILDS: usize = 32;
 
@@ -89,6 +91,8 @@ impl Builder {
         .await?;
         let (out, messages) = output(request.verbosity);
         let build = Build::new(self.clone(), request, &dockerfile, scratch, context)?;
+        // On the heap: threads of the daemon's have small stacks.
+        let build = Box::new(build);
         let end = tokio::spawn(async move {
             let _permit = permit;
             run(build, out).await
@@ -98,7 +102,7 @@ impl Builder {
 }
 
 /// Builds to the end, or until nobody listens; then nothing of it is left.
-async fn run(mut build: Build, mut out: Output) -> Result<Digest> {
+async fn run(mut build: Box<Build>, mut out: Output) -> Result<Digest> {
     let closed = out.closed();
     let built = tokio::select! {
         built = build.run(&mut out) => built,
@@ -124,11 +128,15 @@ async fn run(mut build: Build, mut out: Output) -> Result<Digest> {
     }
 }
 
-/// Runs what waits for disks or the kernel on a thread for that.
+/// Runs what waits for disks or the kernel on a thread of its own, with a stack for trees as deep as
+/// [`MAX_DEPTH`](crate::context::MAX_DEPTH): those of the daemon's have little.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|_| Error::Engine(gantry_engine::Error::Panicked(what)))?
+    let (send, ended) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("build".to_owned()).stack_size(STACK_BYTES);
+    let spawned = thread.spawn(move || send.send(work()).map_or((), drop));
+    spawned.map_err(Error::io("starting", "a thread"))?;
+    ended.await.map_err(|_| Error::Engine(gantry_engine::Error::Panicked(what)))?
 }

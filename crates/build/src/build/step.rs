@@ -28,23 +28,23 @@ impl Build {
         let fail = |message| Error::line(step.line, message);
         match &step.instruction {
             Instruction::Run { form, heredocs, network } => {
-                self.run_command(out, state, form, heredocs, *network).await
+                Box::pin(self.run_command(out, state, form, heredocs, *network)).await
             }
-            Instruction::Copy(copy) => self.copy(out, number, state, "COPY", copy, &env).await,
-            Instruction::Add(add) => self.copy(out, number, state, "ADD", add, &env).await,
+            Instruction::Copy(copy) => Box::pin(self.copy(out, number, state, "COPY", copy, &env)).await,
+            Instruction::Add(add) => Box::pin(self.copy(out, number, state, "ADD", add, &env)).await,
             Instruction::Workdir(path) => {
                 let path = shell::word(path, escape, env.as_slice()).map_err(fail)?;
-                self.work_directory(out, state, &path).await
+                Box::pin(self.work_directory(out, state, &path)).await
             }
             Instruction::Arg(list) => {
                 let said = self.declare(list, escape, &env).map_err(fail)?;
                 let text = state.settings.comment(&format!(" ARG {said}"));
-                self.commit(out, state, &text).await
+                Box::pin(self.commit(out, state, &text)).await
             }
             other => {
                 let text = state.settings.apply(other, escape, &env).map_err(fail)?;
                 let text = text.expect("the other instructions have their own arms");
-                self.commit(out, state, &text).await
+                Box::pin(self.commit(out, state, &text)).await
             }
         }
     }
