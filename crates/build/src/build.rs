@@ -88,7 +88,7 @@ impl Build {
         }
         let plan = plan(&dockerfile, &request.target, &arguments)?;
         if let (Some(&last), false) = (plan.stages.last(), request.labels.is_empty()) {
-            dockerfile.stages[last].steps.push(labels(&request.labels));
+            dockerfile.stages[last].steps.extend(labels(&request.labels));
         }
         let steps: usize = plan.stages.iter().map(|number| 1 + dockerfile.stages[*number].steps.len()).sum();
         let total = dockerfile.args.len() + steps;
@@ -128,6 +128,14 @@ impl Build {
             if let Ok(image) = self.builder.shared.engine.image(&name, self.request.platform.as_ref()).await {
                 self.sources.push(image);
             }
+        }
+        let gaps = std::mem::take(&mut self.dockerfile.gaps);
+        for text in &gaps {
+            out.error_text(&format!("[WARNING]: Empty continuation line found in: {text}\n")).await?;
+        }
+        if !gaps.is_empty() {
+            let text = "[WARNING]: Empty continuation lines will become errors in a future release.\n";
+            out.error_text(text).await?;
         }
         for step in self.dockerfile.args.clone() {
             self.announce(out, &step.text).await?;
@@ -195,7 +203,8 @@ impl Build {
                 continue;
             }
             if let Some(out) = out.as_deref_mut() {
-                out.text(format!("Removing intermediate container {}\n", short_id(&container.id))).await?;
+                out.text(format!(" ---> Removed intermediate container {}\n", short_id(&container.id)))
+                    .await?;
             }
         }
         Ok(())
@@ -219,11 +228,13 @@ impl Build {
     }
 }
 
-/// The labels of the request, as an instruction.
-fn labels(labels: &std::collections::BTreeMap<String, String>) -> Step {
+/// The labels of the request, as an instruction each.
+fn labels(labels: &std::collections::BTreeMap<String, String>) -> impl Iterator<Item = Step> {
     // Nothing in them is a variable.
     let quote = |text: &str| format!("'{}'", text.replace('\'', "'\"'\"'"));
-    let shown: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    let list = labels.iter().map(|(key, value)| (quote(key), quote(value))).collect();
-    Step { text: format!("LABEL {}", shown.join(" ")), line: 0, instruction: Instruction::Label(list) }
+    labels.iter().map(move |(key, value)| Step {
+        text: format!("LABEL {key}={value}"),
+        line: 0,
+        instruction: Instruction::Label(vec![(quote(key), quote(value))]),
+    })
 }

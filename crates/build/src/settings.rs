@@ -154,6 +154,7 @@ impl Settings {
         for word in &words {
             self.image.exposed_ports.extend(ports(word)?.into_iter().map(|port| (port, Empty {})));
         }
+        words.sort();
         Ok(format!("EXPOSE {}", words.join(" ")))
     }
 
@@ -215,13 +216,8 @@ fn quote(word: &str) -> String {
 /// A health check as docker's history shows it.
 fn shown(check: &Healthcheck) -> String {
     let times = [check.interval, check.timeout, check.start_period, check.start_interval];
-    let times: Vec<String> = times.iter().map(|time| format!("\"{}\"", written(*time))).collect();
-    let retries = u32::try_from(check.retries).ok().and_then(char::from_u32).unwrap_or_default();
-    let retries = match retries {
-        c if c.is_control() => format!("'\\x{:02x}'", u32::from(c)),
-        c => format!("'{c}'"),
-    };
-    format!("&{{{} {} {retries}}}", quoted(&check.test), times.join(" "))
+    let times: Vec<String> = times.iter().map(|time| written(*time)).collect();
+    format!("&{{[{}] {} {}}}", check.test.join(" "), times.join(" "), check.retries)
 }
 
 /// `80`, `80/udp`, `80-82/tcp`.
@@ -297,7 +293,7 @@ mod tests {
         assert_eq!(said[4], nop("EXPOSE 80 90-91/udp"));
         assert_eq!(said[7], nop("ENTRYPOINT [\"e\"]"));
         assert_eq!(said[8], nop("CMD [\"/bin/sh\" \"-c\" \"echo $a\"]"));
-        assert_eq!(said[11], nop("HEALTHCHECK &{[\"CMD\" \"t\"] \"1m30s\" \"0s\" \"0s\" \"0s\" '\\x02'}"));
+        assert_eq!(said[11], nop("HEALTHCHECK &{[CMD t] 1m30s 0s 0s 0s 2}"));
         assert_eq!(said[13], "/bin/bash -c #(nop)  SHELL [/bin/bash -c]");
     }
 

@@ -43,6 +43,8 @@ impl Build {
         if code != 0 {
             return Err(Error::Command { command: command.join(" "), code });
         }
+        // The files of its start are none of the image's.
+        self.engine().container_forget_places(&container).await?;
         let image = self.config(state, &text);
         let snapshot = SnapshotImage { snapshot: container.id.clone(), parent: Some(parent), image };
         let digest = self.engine().image_from_snapshot(snapshot).await?;

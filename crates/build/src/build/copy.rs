@@ -69,7 +69,7 @@ impl Build {
         }
         let chown = match wanted.chown.as_str() {
             "" => String::new(),
-            chown => format!("--chown={chown}"),
+            chown => format!("--chown={chown} "),
         };
         let said = format!("{name} {chown}{} in {} ", found.hash, wanted.target);
         let text = state.settings.comment(&said);

@@ -180,7 +180,7 @@ impl Build {
     pub(super) async fn end_step(&self, out: &mut Output, id: &str) -> Result<()> {
         match self.request.remove {
             crate::Remove::Never => Ok(()),
-            _ => out.text(format!("Removing intermediate container {}\n", short_id(id))).await,
+            _ => out.text(format!(" ---> Removed intermediate container {}\n", short_id(id))).await,
         }
     }
 

@@ -45,6 +45,8 @@ pub(crate) struct Line {
     pub(crate) text: String,
     /// The texts behind it.
     pub(crate) heredocs: Vec<Heredoc>,
+    /// Whether an empty line is in it, which docker warns of.
+    pub(crate) has_gap: bool,
 }
 
 /// Reads the lines of a Dockerfile.
@@ -134,6 +136,7 @@ fn logical(physical: &[&str], next: &mut usize, escape: char) -> Result<Option<L
     }
     let (head, mut goes_on) = continued(first, escape);
     let mut text = head.to_owned();
+    let mut has_gap = false;
     if text.is_empty() && !goes_on {
         return Ok(None);
     }
@@ -141,6 +144,7 @@ fn logical(physical: &[&str], next: &mut usize, escape: char) -> Result<Option<L
         let line = physical[*next];
         *next += 1;
         if is_comment(line) || line.trim().is_empty() {
+            has_gap |= line.trim().is_empty();
             continue;
         }
         let (part, more) = continued(line, escape);
@@ -156,7 +160,7 @@ fn logical(physical: &[&str], next: &mut usize, escape: char) -> Result<Option<L
     }
     let heredocs =
         if may_have_heredocs(&text) { heredocs(&text, physical, next, number)? } else { Vec::new() };
-    Ok(Some(Line { number, text: text.trim_end().to_owned(), heredocs }))
+    Ok(Some(Line { number, text: text.trim_end().to_owned(), heredocs, has_gap }))
 }
 
 fn may_have_heredocs(text: &str) -> bool {

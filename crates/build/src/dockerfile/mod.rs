@@ -27,6 +27,8 @@ pub(crate) struct Dockerfile {
     pub(crate) args: Vec<Step>,
     /// At least one.
     pub(crate) stages: Vec<Stage>,
+    /// Instructions with empty lines in them.
+    pub(crate) gaps: Vec<String>,
 }
 
 impl Dockerfile {

@@ -18,8 +18,12 @@ pub(super) fn stages(directives: Directives, lines: Vec<Line>) -> Result<Dockerf
     if lines.is_empty() {
         return Err(Error::Invalid("file with no instructions".to_owned()));
     }
-    let mut parsed = Dockerfile { escape: directives.escape, args: Vec::new(), stages: Vec::new() };
+    let mut parsed =
+        Dockerfile { escape: directives.escape, args: Vec::new(), stages: Vec::new(), gaps: Vec::new() };
     for line in lines {
+        if line.has_gap {
+            parsed.gaps.push(line.text.clone());
+        }
         let parts = Parts::split(&line, directives.escape)?;
         if parts.keyword == "FROM" {
             let stage = from(&line, &parts)?;
@@ -293,8 +297,12 @@ fn instruction(line: &Line, parts: &Parts, escape: char) -> Result<Instruction> 
                 return Err(parts.fail("ONBUILD requires at least one argument"));
             }
             // Checked now, and carried out by who builds on it.
-            let inner =
-                Line { text: parts.rest.clone(), number: line.number, heredocs: line.heredocs.clone() };
+            let inner = Line {
+                text: parts.rest.clone(),
+                number: line.number,
+                heredocs: line.heredocs.clone(),
+                has_gap: false,
+            };
             let inner_parts = Parts::split(&inner, escape)?;
             refuse_trigger(line.number, &inner_parts.keyword)?;
             if !line.heredocs.is_empty() {

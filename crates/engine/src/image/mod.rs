@@ -25,6 +25,7 @@ mod load;
 mod manifests;
 mod names;
 mod pipe;
+mod places;
 mod progress;
 mod prune;
 mod pull;
