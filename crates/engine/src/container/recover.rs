@@ -42,6 +42,18 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         let key = (engine.shared.namespace.clone(), record.id.clone());
         engine.insert(Arc::new(Container::new(key, Owner::Docker, record)));
     }
+    // Those of starts and ends that did not come to their end; before addresses are taken over, and before anything is attached.
+    let known: Vec<String> = engine.containers().iter().map(|container| container.id.clone()).collect();
+    let network = engine.shared.network.clone();
+    let swept = engine.blocking("sweeping network namespaces", move || {
+        for name in network.netns_names()?.iter().filter(|name| !known.contains(name)) {
+            network.remove_netns(name)?;
+        }
+        Ok(())
+    });
+    if let Err(error) = swept.await {
+        tracing::warn!(%error, "network namespaces of containers that are gone are left");
+    }
     let living = engine.containers().into_iter().filter_map(|container| container.record().endpoint.clone());
     let (network, endpoints) = (engine.shared.network.clone(), living.collect());
     let adopted = engine.blocking("taking over addresses", move || Ok(network.adopt(endpoints)?)).await;

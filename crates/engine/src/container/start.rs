@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::create::SPEC_TYPE;
 use super::specification::{Facts, Looks};
-use super::{Container, event_of, files, mounts, put, specification};
+use super::{Container, RemoveRequest, event_of, files, mounts, put, specification};
 use crate::record::{Health, Record, State, Status};
 use crate::{Engine, Error, Result};
 
@@ -76,7 +76,14 @@ impl Engine {
         match self.run(container, &mut record).await {
             Ok(()) => Ok(()),
             Err(error) => {
+                let goes = record.options.auto_remove && by == By::Hand;
                 self.note_failure(container, record, &error).await;
+                if goes {
+                    let request = RemoveRequest { volumes: true, ..RemoveRequest::default() };
+                    if let Err(error) = self.remove_now(container, request).await {
+                        tracing::error!(container = %container.id, %error, "a container that did not start is left");
+                    }
+                }
                 Err(error)
             }
         }

@@ -67,7 +67,17 @@ pub struct Streams {
 
 /// The way in: standard input and the terminal's size.
 pub struct StreamInput {
-    writer: OwnedWriteHalf,
+    /// There until it is dropped.
+    writer: Option<OwnedWriteHalf>,
+}
+
+impl Drop for StreamInput {
+    /// A connection whose one direction ends is one whose client is gone, to the shim: it stays for the output.
+    fn drop(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.forget();
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -112,7 +122,7 @@ impl Streams {
     /// The two directions, for two tasks.
     pub fn split(self) -> (StreamOutput, StreamInput) {
         let Self { reader, writer, buffer, .. } = self;
-        (StreamOutput { reader, buffer }, StreamInput { writer })
+        (StreamOutput { reader, buffer }, StreamInput { writer: Some(writer) })
     }
 }
 
@@ -201,6 +211,7 @@ impl StreamInput {
         let mut frame = Vec::with_capacity(HEADER_BYTES + bytes.len());
         frame.extend_from_slice(&[stream, a, b, c]);
         frame.extend_from_slice(bytes);
-        self.writer.write_all(&frame).await.map_err(Error::io("writing to", "a process's streams"))
+        let writer = self.writer.as_mut().expect("it goes with the value");
+        writer.write_all(&frame).await.map_err(Error::io("writing to", "a process's streams"))
     }
 }

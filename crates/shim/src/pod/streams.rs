@@ -252,7 +252,16 @@ impl Pod {
                     process.drop_outputs();
                 }
             }
-            Reply::StdinClosed(_) | Reply::Counters { .. } => {}
+            Reply::StdinClosed(key) => {
+                let exec_id = key.exec.unwrap_or_default();
+                if let Some(process) =
+                    self.containers.get_mut(&key.id).and_then(|it| it.process_mut(&exec_id))
+                {
+                    // It sees the end of its input when nobody holds the writing end any more.
+                    process.close_input();
+                }
+            }
+            Reply::Counters { .. } => {}
         }
     }
 
