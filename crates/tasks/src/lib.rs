@@ -16,6 +16,7 @@
 mod address;
 mod binary;
 mod bundle;
+mod burial;
 mod client;
 mod error;
 #[doc(hidden)]
@@ -31,11 +32,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use binary::{DEFAULT_RUNTIME, Runtime};
+pub use burial::Lost;
 pub use error::{Error, Refusal};
 pub use gantry_proto_shim as proto;
 pub use recover::Recovered;
 pub use sandbox::SandboxRequest;
-pub use shim::Lost;
 pub use tasks::{CreateRequest, Key, Tasks};
 
 /// How tasks are kept.

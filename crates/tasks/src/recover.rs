@@ -17,8 +17,9 @@ use gantry_types::{ErrorKind, Namespace};
 use serde::Deserialize;
 
 use crate::bundle::Found;
+use crate::burial::{clean, finish, lost_task};
 use crate::client::Client;
-use crate::shim::{Owned, Shim, clean, finish, lost_task, open};
+use crate::shim::{Owned, Shim, open};
 use crate::tasks::{Inner, Left, adopt, leave};
 use crate::{Error, Key, Tasks};
 
@@ -37,11 +38,12 @@ pub struct Recovered {
 }
 
 impl Tasks {
-    /// Finds what was left by the daemon before. To be called once, before anything else.
+    /// Finds what was left by the daemon before. To be called once, before anything else. `pids` are first processes that ran when
+    /// they were heard of last, as far as they are of this boot: nobody is told of their ends as long as they are there.
     ///
     /// # Errors
     /// What the disk says of the directories; a shim that cannot be helped is logged.
-    pub async fn recover(&self) -> Result<Recovered, Error> {
+    pub async fn recover(&self, pids: BTreeMap<Key, u32>) -> Result<Recovered, Error> {
         let inner = Arc::clone(&self.inner);
         let place = inner.place.clone();
         let found =
@@ -54,7 +56,7 @@ impl Tasks {
         }
         let known: Vec<_> =
             groups.keys().map(|(namespace, group)| inner.launcher.socket(namespace, group)).collect();
-        let recover = |((_, group), bundles)| recover_group(&inner, group, bundles);
+        let recover = |((_, group), bundles)| recover_group(&inner, group, bundles, &pids);
         let all = iter(groups).map(recover).buffer_unordered(CONCURRENCY);
         let all = all.fold(Recovered::default(), async |mut sum, one| {
             sum.ending.extend(one.ending);
@@ -68,8 +70,17 @@ impl Tasks {
 }
 
 /// Finds the shim of bundles that share one.
-async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -> Recovered {
+async fn recover_group(
+    inner: &Arc<Inner>,
+    group: String,
+    bundles: Vec<Found>,
+    pids: &BTreeMap<Key, u32>,
+) -> Recovered {
     let mut recovered = Recovered::default();
+    let pid = |bundle: &Found| {
+        let key = (bundle.namespace.clone(), bundle.id.clone());
+        pids.get(&key).copied().unwrap_or_default()
+    };
     let shim = match reach(inner, &group, &bundles).await {
         Ok(shim) => shim,
         Err(error) => {
@@ -80,7 +91,8 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
                     continue;
                 }
                 tracing::warn!(namespace = %bundle.namespace, container = bundle.id, %error, "a task has no shim");
-                recovered.ending.insert(bury(inner, bundle).await);
+                let pid = pid(&bundle);
+                recovered.ending.insert(bury(inner, bundle, pid).await);
             }
             return recovered;
         }
@@ -94,12 +106,16 @@ async fn recover_group(inner: &Arc<Inner>, group: String, bundles: Vec<Found>) -
         let key = (bundle.namespace.clone(), bundle.id.clone());
         match answer {
             Ok(Answer::Gone) => {
-                inner.remove_bundle(bundle.namespace, bundle.id).await;
                 recovered.lost += 1;
+                match Left::unknown_to(&shim) {
+                    Left::Something if !bundle.is_deleted => remove_unknown(inner, &shim, bundle).await,
+                    _ => inner.remove_bundle(bundle.namespace, bundle.id).await,
+                }
             }
             Err(Error::Lost { .. }) if !bundle.is_sandbox => {
                 recovered.lost += 1;
-                recovered.ending.insert(bury(inner, bundle).await);
+                let pid = pid(&bundle);
+                recovered.ending.insert(bury(inner, bundle, pid).await);
             }
             answer if bundle.is_sandbox => {
                 if let Err(error) = answer {
@@ -164,7 +180,7 @@ async fn ask_on(inner: Arc<Inner>, shim: Arc<Shim>, bundle: Found) {
     let key = (bundle.namespace, bundle.id);
     let guard = inner.locks.lock(&key).await;
     match answer {
-        Ok(Answer::Gone) if inner.forget(&key) => leave(&inner, &key, &shim, Left::Nothing).await,
+        Ok(Answer::Gone) if inner.forget(&key) => leave(&inner, &key, &shim, Left::unknown_to(&shim)).await,
         Ok(Answer::There { pid }) if inner.has(&key) => inner.insert(key.clone(), &shim, pid),
         _ => {}
     }
@@ -225,26 +241,40 @@ async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc
     Ok(taken(address, client, child))
 }
 
+/// Has the binary of a shim remove what that does not know, and ends the shim if nobody else is in it: the daemon before this one
+/// died between the two. In its own time, as [`bury`]. Nobody has heard of a task, so nobody is told of its end.
+async fn remove_unknown(inner: &Arc<Inner>, shim: &Arc<Shim>, bundle: Found) {
+    let key = (bundle.namespace.clone(), bundle.id.clone());
+    let (inner, shim, program, owned) =
+        (Arc::clone(inner), Arc::clone(shim), shim.program.clone(), owned(bundle));
+    let guard = inner.locks.lock(&key).await;
+    tokio::spawn(async move {
+        if shim.is_empty() {
+            shim.shut_down(&key.1).await;
+        }
+        clean(&inner, &program, owned, 0, || {}).await;
+        inner.locks.release(&key, guard, true);
+    });
+}
+
 /// Cleans up after a task whose shim is gone, and tells of its end; in its own time, and whoever makes a task of that name waits.
-async fn bury(inner: &Arc<Inner>, bundle: Found) -> Key {
+async fn bury(inner: &Arc<Inner>, bundle: Found, pid: u32) -> Key {
     let program = inner.launcher.binaries.known(&bundle.binary);
     let key = (bundle.namespace.clone(), bundle.id.clone());
-    let owned = Owned {
-        namespace: bundle.namespace,
-        id: bundle.id,
-        bundle: bundle.path,
-        group: bundle.group,
-        options: bundle.options,
-        socket: None,
-    };
+    let owned = owned(bundle);
     let (inner, own) = (Arc::clone(inner), key.clone());
     let guard = inner.locks.lock(&own).await;
     tokio::spawn(async move {
-        let ended = clean(&inner, &program, owned).await;
-        inner.report(lost_task(&own.0, &own.1, 0, ended, "its shim died while the daemon was away"));
+        let ended = clean(&inner, &program, owned, pid, || {}).await;
+        inner.report(lost_task(&own.0, &own.1, pid, ended, "its shim died while the daemon was away"));
         inner.locks.release(&own, guard, true);
     });
     key
+}
+
+fn owned(bundle: Found) -> Owned {
+    let Found { namespace, id, path, group, options, .. } = bundle;
+    Owned { namespace, id, bundle: path, group, options, socket: None }
 }
 
 /// Ends shims of ours that no bundle has.

@@ -5,13 +5,10 @@ use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use gantry_proto_shim::any::{Any, Timestamp};
-use gantry_proto_shim::own::Cause;
-use gantry_proto_shim::task::{
-    DeleteResponse, SERVICE_V2, SERVICE_V3, ShutdownRequest, WaitResponse, method,
-};
+use gantry_proto_shim::any::Any;
+use gantry_proto_shim::task::{SERVICE_V2, SERVICE_V3, ShutdownRequest, method};
 use gantry_proto_shim::{Message, sandbox};
 use gantry_ttrpc::client::Options as CallOptions;
 use gantry_types::Namespace;
@@ -20,38 +17,20 @@ use tokio::sync::watch;
 
 use crate::address::Address;
 use crate::binary::Program;
+use crate::burial::{Lost, bury};
 use crate::client::{CallError, Client};
 use crate::launch::{Launch, Launcher, Started, said};
 use crate::tasks::Inner;
 use crate::{Error, Limits, Refusal};
 
 /// The metadata that says whose call it is.
-const NAMESPACE: &str = "containerd-namespace-ttrpc";
+pub(crate) const NAMESPACE: &str = "containerd-namespace-ttrpc";
 /// A shim that dies so often in so short a time is given up.
 const REVIVALS: usize = 3;
 const REVIVALS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a shim whose connection has ended may take to be dead, if it is dying.
 const DYING: Duration = Duration::from_millis(200);
 const DYING_PAUSE: Duration = Duration::from_millis(2);
-/// What is reported of a container whose shim cannot say how it ended: as of one that was killed.
-const UNKNOWN_STATUS: u32 = 137;
-
-/// A task that ended with its shim, or while nobody looked.
-#[derive(Debug, Clone)]
-pub struct Lost {
-    /// Whose it was.
-    pub namespace: Namespace,
-    /// Its container.
-    pub id: String,
-    /// Its first process.
-    pub pid: u32,
-    /// 137 if nobody knows it.
-    pub exit_status: u32,
-    /// When it ended, or was found ended.
-    pub exited_at: Timestamp,
-    /// What is known of the reason.
-    pub cause: String,
-}
 
 /// Where a shim stands.
 #[derive(Debug, Clone)]
@@ -59,6 +38,8 @@ enum State {
     Live(Client),
     /// It died, and is started again.
     Reviving,
+    /// It ended for good, and a container that it left may still run: nobody can say more of it before it is removed.
+    Burying(Arc<str>),
     /// It ended, and why.
     Dead(Arc<str>),
 }
@@ -155,7 +136,7 @@ impl Shim {
         let mut state = self.state.subscribe();
         let settled = state.wait_for(|state| !matches!(state, State::Reviving)).await.ok()?;
         match &*settled {
-            State::Dead(reason) => Some(reason.to_string()),
+            State::Burying(reason) | State::Dead(reason) => Some(reason.to_string()),
             _ => None,
         }
     }
@@ -205,7 +186,7 @@ impl Shim {
         let settled = state.wait_for(|state| !matches!(state, State::Reviving)).await;
         match settled.as_deref() {
             Ok(State::Live(client)) => Ok(client.clone()),
-            Ok(State::Dead(reason)) => Err(lost(id, reason)),
+            Ok(State::Burying(reason) | State::Dead(reason)) => Err(lost(id, reason)),
             Ok(State::Reviving) | Err(_) => Err(lost(id, "it is being started again")),
         }
     }
@@ -250,7 +231,7 @@ impl Shim {
         // The supervisor changes the state after it has seen the same.
         let changed = |state: &State| match state {
             State::Live(current) => !current.is(client),
-            State::Reviving | State::Dead(_) => true,
+            State::Reviving | State::Burying(_) | State::Dead(_) => true,
         };
         let _ = state.wait_for(changed).await;
     }
@@ -329,9 +310,28 @@ impl Shim {
         }
     }
 
-    /// How a container ended that ended with the shim.
-    pub(crate) fn lost(&self, id: &str) -> Option<Lost> {
-        self.members().lost.get(id).cloned()
+    /// How a container ended that ended with the shim, once that is known; nothing of one that was never in it.
+    pub(crate) async fn lost(&self, id: &str) -> Option<Lost> {
+        let lost = || self.members().lost.get(id).cloned();
+        let mut state = self.state.subscribe();
+        let _ = state.wait_for(|state| matches!(state, State::Dead(_)) || lost().is_some()).await;
+        lost()
+    }
+
+    /// Notes how a container ended that ended with the shim, and tells those who wait for that.
+    pub(crate) fn note_lost(&self, lost: Lost) {
+        self.members().lost.insert(lost.id.clone(), lost);
+        self.state.send_modify(|_| {});
+    }
+
+    /// From now on nobody waits for an answer, but for the ends of its containers.
+    pub(crate) fn note_burial(&self, reason: &str) {
+        self.state.send_replace(State::Burying(reason.into()));
+    }
+
+    /// Nothing is left of it.
+    pub(crate) fn note_death(&self, reason: &str) {
+        self.state.send_replace(State::Dead(reason.into()));
     }
 
     /// Asks it to end; one that has containers stays. Returns when the connection has ended, or after a time.
@@ -562,112 +562,4 @@ pub(crate) fn connected(started: Started) -> Result<(Client, Address, Option<Chi
     let stream = tokio::net::UnixStream::from_std(stream);
     let stream = stream.map_err(Error::file("connecting to", &address.address))?;
     Ok((Client::of(stream), address, child))
-}
-
-/// Cleans up after a shim that stays dead, and tells how its containers ended.
-async fn bury(inner: &Arc<Inner>, shim: &Arc<Shim>) {
-    for id in shim.containers() {
-        let key = (shim.namespace.clone(), id.clone());
-        let pid = shim.pid(&id);
-        let ended = clean(
-            inner,
-            &shim.program,
-            Owned {
-                namespace: shim.namespace.clone(),
-                id: id.clone(),
-                bundle: inner.place.path(&shim.namespace, &id),
-                group: shim.group.clone(),
-                options: shim.options.clone(),
-                socket: None,
-            },
-        )
-        .await;
-        if inner.sandboxes().remove(&key).is_some() {
-            // Who waits for it hears that the shim is gone.
-            continue;
-        }
-        let lost = lost_task(&shim.namespace, &id, pid, ended, "its shim died");
-        shim.members().lost.insert(id, lost.clone());
-        // Of one that was only being made, whoever makes it is told.
-        if inner.forget(&key) {
-            inner.report(lost);
-        }
-    }
-    shim.state.send_replace(State::Dead("it died".into()));
-}
-
-/// Has what a shim of ours left that was killed in its end taken up by another one, which tells what there is to tell, and ends:
-/// events may wait in its journal. Without anything left, nothing is done.
-pub(crate) async fn finish(inner: &Arc<Inner>, program: &Program, owned: Owned, socket: &std::path::Path) {
-    let Some(name) = socket.file_name() else { return };
-    let state = inner.launcher.shim_root().join(name);
-    // A shim that ends well takes its directory along. One that still serves has somebody in it.
-    if Client::connect(socket).await.is_ok() {
-        return;
-    }
-    if !state.exists() {
-        // One that was killed before it had begun leaves the socket that it was given.
-        let _ = std::fs::remove_file(socket);
-        return;
-    }
-    let (namespace, id) = (owned.namespace.clone(), owned.id.clone());
-    tracing::warn!(%namespace, container = id, "a shim died in its end: another one tells what it had to say");
-    let owned = Owned { socket: Some(socket.to_owned()), ..owned };
-    let (client, child) = match open(&inner.launcher, program, owned).await {
-        Ok((client, _, child)) => (client, child),
-        Err(error) => {
-            tracing::error!(%namespace, container = id, %error, "what a shim left cannot be taken up");
-            return;
-        }
-    };
-    let request = ShutdownRequest { id: id.clone(), now: false };
-    let options =
-        CallOptions::default().metadata(NAMESPACE, namespace.as_str()).timeout(inner.limits.shutdown);
-    let asked = client.call(SERVICE_V3, method::SHUTDOWN, request.encode_to_vec(), &options).await;
-    if asked.is_err() || tokio::time::timeout(inner.limits.shutdown, client.ended()).await.is_err() {
-        tracing::warn!(%namespace, container = id, "the shim does not end: it has found containers");
-    }
-    client.close();
-    if let Some(mut child) = child {
-        // In its own time: one that has found something stays.
-        tokio::task::spawn_blocking(move || child.wait());
-    }
-}
-
-/// Has the binary remove what is left of a container, and removes its bundle.
-pub(crate) async fn clean(inner: &Arc<Inner>, program: &Program, owned: Owned) -> Option<DeleteResponse> {
-    let ended = inner.launcher.delete(program, &owned.launch()).await;
-    if let Err(error) = &ended {
-        tracing::warn!(namespace = %owned.namespace, container = owned.id, %error, "what a shim left cannot be removed by its binary");
-    }
-    inner.remove_bundle(owned.namespace, owned.id).await;
-    ended.ok()
-}
-
-/// What is told of a task that ended without its shim.
-pub(crate) fn lost_task(
-    namespace: &Namespace,
-    id: &str,
-    pid: u32,
-    ended: Option<DeleteResponse>,
-    cause: &str,
-) -> Lost {
-    let ended = ended.unwrap_or_default();
-    let known = ended.exited_at.is_some_and(|time| time.seconds > 0);
-    Lost {
-        namespace: namespace.clone(),
-        id: id.to_owned(),
-        pid: if ended.pid == 0 { pid } else { ended.pid },
-        exit_status: if known { ended.exit_status } else { UNKNOWN_STATUS },
-        exited_at: ended.exited_at.filter(|_| known).unwrap_or_else(|| SystemTime::now().into()),
-        cause: cause.to_owned(),
-    }
-}
-
-impl From<Lost> for WaitResponse {
-    fn from(lost: Lost) -> Self {
-        let Lost { exit_status, exited_at, cause, .. } = lost;
-        let cause = Some(Cause { text: cause, ..Cause::default() });
-        Self { exit_status, exited_at: Some(exited_at), cause }
-    }
 }

@@ -21,10 +21,11 @@ use tokio::sync::{OwnedMutexGuard, mpsc, oneshot};
 use crate::address::Address;
 use crate::binary::Program;
 use crate::bundle::{Contents, Place};
+use crate::burial::{Lost, clean, finish};
 use crate::client::Client;
 use crate::failpoint::hit;
 use crate::launch::{Launch, Launcher, Started};
-use crate::shim::{Lost, Owned, Shim, clean, connected, finish, watch};
+use crate::shim::{Owned, Shim, connected, watch};
 use crate::{Error, Limits, Options};
 
 /// Whose a task is: its namespace and its container.
@@ -284,20 +285,20 @@ impl Tasks {
             let answer: Result<DeleteResponse, Error> =
                 shim.ask(&key.1, method::DELETE, &request, Some(inner.limits.call)).await;
             hit("delete.answered");
-            let gone = match &answer {
-                Ok(_) => true,
+            let left = match &answer {
+                Ok(_) => Left::Nothing,
                 // It has gone without us.
-                Err(error) => error.kind() == ErrorKind::NotFound,
+                Err(error) if error.kind() == ErrorKind::NotFound => Left::unknown_to(&shim),
+                Err(_) => {
+                    inner.locks.release(&key, guard, true);
+                    return answer;
+                }
             };
-            if !gone {
-                inner.locks.release(&key, guard, true);
-                return answer;
-            }
             inner.forget(&key);
             hit("delete.forgotten");
             // The answer does not wait for what is left to be done; who makes a task of that name does.
             tokio::spawn(async move {
-                leave(&inner, &key, &shim, Left::Nothing).await;
+                leave(&inner, &key, &shim, left).await;
                 inner.locks.release(&key, guard, true);
             });
             answer
@@ -406,9 +407,7 @@ impl Tasks {
         let request = WaitRequest { id: key.1.clone(), exec_id: exec.to_owned() };
         match shim.ask(&key.1, method::WAIT, &request, None).await {
             // Its execs ended with it.
-            Err(Error::Lost { .. }) if shim.lost(&key.1).is_some() => {
-                Ok(shim.lost(&key.1).map(WaitResponse::from).unwrap_or_default())
-            }
+            Err(lost @ Error::Lost { .. }) => shim.lost(&key.1).await.map(WaitResponse::from).ok_or(lost),
             answer => answer,
         }
     }
@@ -692,8 +691,15 @@ pub(crate) fn adopt(
 pub(crate) enum Left {
     /// It has removed it.
     Nothing,
-    /// It hangs, or is gone: its binary has to remove it.
+    /// It hangs, is gone, or does not know it: its binary has to remove it.
     Something,
+}
+
+impl Left {
+    /// What a shim leaves of a container that it says it does not know. Ours has taken up what its records say before it says that.
+    pub(crate) fn unknown_to(shim: &Shim) -> Self {
+        if shim.program.ours { Self::Nothing } else { Self::Something }
+    }
 }
 
 /// Takes a container out of its shim, ends that if it was the last one, and removes the bundle.
@@ -735,7 +741,7 @@ pub(crate) async fn leave(inner: &Arc<Inner>, key: &Key, shim: &Arc<Shim>, left:
                 options: shim.options.clone(),
                 socket: None,
             };
-            clean(inner, &shim.program, owned).await;
+            clean(inner, &shim.program, owned, 0, || {}).await;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The ends of tasks that no shim tells.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use gantry_metadata::TaskState;
@@ -85,6 +85,15 @@ async fn publish<E: Event + Named>(store: &Store, namespace: &Namespace, event: 
     let Any { type_url, value } = Any::pack(event);
     let event = ShimEvent { namespace: namespace.clone(), topic: E::TOPIC.to_owned(), type_url, value };
     store.forward(None, event).await.map(drop)
+}
+
+/// The first processes of tasks whose ends nobody has heard of, if the machine is still the same.
+pub(super) async fn running(store: &Store) -> Result<BTreeMap<Key, u32>> {
+    let all = store.task_list_all().await?.into_iter();
+    let lives = all.filter(|(_, task)| {
+        task.exec.is_empty() && task.pid != 0 && task.state != TaskState::Stopped && task.boot == store.boot()
+    });
+    Ok(lives.map(|(namespace, task)| ((namespace, task.container), task.pid)).collect())
 }
 
 /// Tells the ends of tasks of which nothing is left but a row: the machine has stopped, or somebody removed their bundles.

@@ -108,7 +108,8 @@ impl Tasks {
         let (tasks, mut receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
         let tasks = Self { store, tasks };
         log(tasks.tasks.log());
-        let recovered = tasks.tasks.recover().await?;
+        let pids = lost::running(&tasks.store).await?;
+        let recovered = tasks.tasks.recover(pids).await?;
         // What is known of an end comes first: what is left after it has ended unseen.
         lost::record_waiting(&tasks.store, &mut receiver).await;
         tokio::spawn(lost::record(tasks.store.clone(), receiver));

@@ -3,26 +3,29 @@
 //! Its `start` is a script, and what serves then is this program again, running the test [`serve`]. As with shims in the world, one
 //! call that hangs holds up all that come after it on the same connection.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use gantry_proto_shim::Message;
-use gantry_proto_shim::process::Status;
+use gantry_proto_shim::process;
 use gantry_proto_shim::task::{
     ConnectResponse, CreateTaskResponse, DeleteResponse, Empty, ExecProcessRequest, KillRequest,
     PauseRequest, PidsRequest, PidsResponse, StateRequest, StateResponse, method,
 };
-use gantry_tasks::{CreateRequest, Key, Limits, Options, Tasks};
+use gantry_tasks::{CreateRequest, Key, Limits, Lost, Options, Tasks};
+use gantry_ttrpc::{Code, Status};
 use gantry_types::ErrorKind;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Says to this program that it is a shim, and on which socket.
 const SOCKET: &str = "GANTRY_FAKE_SHIM";
 
 const SHORT: Duration = Duration::from_millis(200);
 /// Longer than any limit, and shorter than a hang.
-const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
 /// Not a test of its own: what serves as a shim. Its working directory is the bundle.
 #[test]
@@ -37,13 +40,18 @@ fn serve() {
             }
         }
         let pid = std::process::id();
+        let first = config["annotations"]["pid"].as_u64().map_or(pid, |pid| pid.try_into().unwrap());
+        if call.method == method::STATE && config["annotations"]["unknown"] == "yes" {
+            return Err(Status::new(Code::NotFound, "no such container"));
+        }
         Ok(match call.method.as_str() {
-            method::CREATE => CreateTaskResponse { pid }.encode_to_vec(),
+            method::CREATE => CreateTaskResponse { pid: first }.encode_to_vec(),
             method::CONNECT => {
                 ConnectResponse { shim_pid: pid, task_pid: pid, ..Default::default() }.encode_to_vec()
             }
             method::STATE => {
-                StateResponse { pid, status: Status::Running.into(), ..Default::default() }.encode_to_vec()
+                StateResponse { pid, status: process::Status::Running.into(), ..Default::default() }
+                    .encode_to_vec()
             }
             method::DELETE => DeleteResponse { pid, ..Default::default() }.encode_to_vec(),
             method::SHUTDOWN => std::process::exit(0),
@@ -57,13 +65,13 @@ fn serve() {
     }
 }
 
-/// Tasks in a directory of their own.
-struct Fixture {
-    dir: tempfile::TempDir,
-    tasks: Tasks,
+/// Tasks in a directory of their own. The shim's verbs but `start` fail as long as there is a file `fails`, and are noted in `verbs`.
+pub(crate) struct Fixture {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) tasks: Tasks,
 }
 
-fn options(dir: &Path) -> Options {
+pub(crate) fn options(dir: &Path) -> Options {
     Options {
         state: dir.join("state"),
         root: dir.join("root"),
@@ -87,25 +95,36 @@ fn options(dir: &Path) -> Options {
 
 impl Fixture {
     fn new() -> Self {
+        // Nobody listens.
+        Self::listening().0
+    }
+
+    /// One, and what is told of lost tasks.
+    pub(crate) fn listening() -> (Self, UnboundedReceiver<Lost>) {
         let dir = tempfile::tempdir().unwrap();
         let shim = dir.path().join("shim");
         let program = std::env::current_exe().unwrap();
         let script = format!(
-            "#!/bin/sh\nfor verb; do :; done\ntest \"$verb\" = start || exit 0\n\
-             {SOCKET}=$PWD/s '{}' --exact hanging::serve --nocapture </dev/null >/dev/null 2>&1 &\n\
-             until test -S s; do sleep 0.01; done\necho unix://$PWD/s\n",
+            "#!/bin/sh\nfor verb; do :; done\n\
+             if test \"$verb\" != start; then echo $verb >> '{0}/verbs'; ! test -e '{0}/fails'; exit; fi\n\
+             {SOCKET}=$PWD/s '{1}' --exact hanging::serve --nocapture </dev/null >/dev/null 2>&1 &\n\
+             echo $! > shim.pid\nuntil test -S s; do sleep 0.01; done\necho unix://$PWD/s\n",
+            dir.path().display(),
             program.display()
         );
         fs::write(&shim, script).unwrap();
         fs::set_permissions(&shim, fs::Permissions::from_mode(0o755)).unwrap();
         let (tasks, lost) = Tasks::open(&options(dir.path())).unwrap();
-        // Nobody listens.
-        drop(lost);
-        Self { dir, tasks }
+        (Self { dir, tasks }, lost)
     }
 
     fn request(&self, hangs: &str) -> CreateRequest {
-        let config = serde_json::json!({ "annotations": { "hangs": hangs } }).to_string().into_bytes();
+        self.annotated(serde_json::json!({ "hangs": hangs }))
+    }
+
+    /// A container with these annotations, which the fake shim reads.
+    pub(crate) fn annotated(&self, annotations: serde_json::Value) -> CreateRequest {
+        let config = serde_json::json!({ "annotations": annotations }).to_string().into_bytes();
         let runtime = self.dir.path().join("shim").display().to_string();
         CreateRequest { config, runtime, ..CreateRequest::default() }
     }
@@ -116,7 +135,7 @@ impl Fixture {
         key
     }
 
-    fn bundle(&self, id: &str) -> PathBuf {
+    pub(crate) fn bundle(&self, id: &str) -> PathBuf {
         self.dir.path().join("state/task/n").join(id)
     }
 
@@ -126,7 +145,7 @@ impl Fixture {
         self.await_gone(&key.1).await;
     }
 
-    async fn await_gone(&self, id: &str) {
+    pub(crate) async fn await_gone(&self, id: &str) {
         let end = Instant::now() + SOON;
         while self.bundle(id).exists() {
             assert!(Instant::now() < end, "the bundle of {id} stays");
@@ -135,7 +154,7 @@ impl Fixture {
     }
 }
 
-fn key(id: &str) -> Key {
+pub(crate) fn key(id: &str) -> Key {
     ("n".parse().unwrap(), id.to_owned())
 }
 
@@ -181,7 +200,7 @@ async fn calls_of_a_shim_that_hangs_end_at_their_limit_and_hold_up_nobody() {
         let states = tasks.list(&key.0).await;
         let status = |key: &Key| states.iter().find(|state| state.id == key.1).map(StateResponse::status);
         // It may be asked on the connection on which another call hangs.
-        assert_eq!(status(&key), Some(Status::Unknown), "{name}");
+        assert_eq!(status(&key), Some(process::Status::Unknown), "{name}");
     }
 }
 
@@ -205,7 +224,7 @@ async fn a_start_of_the_daemon_waits_for_a_shim_that_hangs_once() {
     fixture.tasks.let_go();
     let (again, _lost) = Tasks::open(&options(fixture.dir.path())).unwrap();
     let begin = Instant::now();
-    let recovered = again.recover().await.unwrap();
+    let recovered = again.recover(BTreeMap::new()).await.unwrap();
     assert_eq!((recovered.tasks, recovered.lost), (3, 0));
     assert!(begin.elapsed() < SHORT * 4, "{:?}", begin.elapsed());
     assert!(again.state(&well, "").await.is_ok());

@@ -57,15 +57,30 @@ impl Hanging {
         fs::write(self.dir.path().join("end"), "").unwrap();
     }
 
+    /// The processes that are in it.
+    fn processes(&self) -> Vec<u32> {
+        let word = self.dir.path().display().to_string();
+        let pids = fs::read_dir("/proc").unwrap().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let is_in = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(&word)
+        };
+        pids.filter(is_in).collect()
+    }
+
     /// Waits until no process is in it.
     #[track_caller]
     fn await_gone(&self) {
-        let word = self.inside().display().to_string();
-        until_true("what hangs to be gone", || {
-            let processes = fs::read_dir("/proc").unwrap().flatten();
-            let mut lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
-            !lines.any(|line| String::from_utf8_lossy(&line).contains(&word))
-        });
+        until_true("what hangs to be gone", || self.processes().is_empty());
+    }
+
+    /// Kills whoever is in it; the next one hangs again.
+    #[track_caller]
+    fn kill(&self) {
+        fs::remove_file(self.inside()).unwrap();
+        self.processes().into_iter().for_each(kill);
+        self.await_gone();
     }
 }
 
@@ -260,5 +275,44 @@ fn a_shim_that_hangs_holds_up_its_own_container_only() {
     stuck.task(&["rm"]).run().says_any(&["exit code 137", "exit code 255"]);
     stuck.remove_record();
     lives.remove(137);
+    assert_all_gone(&daemon);
+}
+
+/// Kills the shim of a container as often as it is started again.
+fn have_given_up(case: &Case<'_>, hanging: &Hanging) {
+    let mut killed = Vec::new();
+    while !hanging.inside().exists() {
+        let shims = shims_with(&[&case.id, "serve"]);
+        if let Some(shim) = shims.first().filter(|shim| !killed.contains(*shim)) {
+            kill(*shim);
+            killed.push(*shim);
+        }
+        assert!(killed.len() < 10, "it is never given up");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_delete_that_is_killed_while_a_shim_is_given_up_is_done_again() {
+    require_engine!("runc");
+    ours!();
+    let daemon = loaded("gt-shim-given");
+    let (case, hanging) = (Case::new(&daemon, "s-given"), Hanging::new());
+    let runtime = hanging.in_runtime("delete");
+    case.run(&["--detach", "--runc-binary", &runtime], &["sleep", "1000"]).run().ok();
+    let pid = case.pid();
+    have_given_up(&case, &hanging);
+    shims_with(&[&case.id, "delete"]).into_iter().for_each(kill);
+    hanging.kill();
+    // It runs, and is not told as ended.
+    hanging.await_inside();
+    assert!(PathBuf::from(format!("/proc/{pid}")).exists(), "{}", daemon.log());
+    assert_eq!(told(&daemon, &case.id), ["create"], "{}", daemon.log());
+    assert_eq!(case.status(), "UNKNOWN", "{}", daemon.log());
+    hanging.let_go();
+    until_true("there to be no task", || case.status().is_empty());
+    assert!(!PathBuf::from(format!("/proc/{pid}")).exists(), "{}", daemon.log());
+    assert_eq!(told(&daemon, &case.id), ["create", "exit", "delete"], "{}", daemon.log());
+    case.remove_record();
     assert_all_gone(&daemon);
 }
