@@ -66,6 +66,11 @@ impl Contender {
         all
     }
 
+    /// Whether it is one of those before with another OCI runtime.
+    pub(crate) fn is_variant(&self) -> bool {
+        self.binary.is_some()
+    }
+
     /// The options of its runtime.
     pub(crate) fn options(&self) -> Option<Any> {
         let binary_name = self.binary?.to_owned();
@@ -79,6 +84,7 @@ impl Contender {
 pub(crate) struct Serving<'a> {
     pub(crate) contender: &'a Contender,
     pub(crate) dir: PathBuf,
+    level: &'static str,
     daemon: Child,
     pub(crate) api: Api,
 }
@@ -86,6 +92,15 @@ pub(crate) struct Serving<'a> {
 impl<'a> Serving<'a> {
     /// Starts it, and loads the image.
     pub(crate) fn start(contender: &'a Contender, dir: &Path) -> Result<Self, String> {
+        Self::at_level(contender, dir, "info")
+    }
+
+    /// The same with another level of its log.
+    pub(crate) fn at_level(
+        contender: &'a Contender,
+        dir: &Path,
+        level: &'static str,
+    ) -> Result<Self, String> {
         fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         let shown = dir.display();
         let disabled = if contender.ours {
@@ -99,9 +114,9 @@ impl<'a> Serving<'a> {
              [ttrpc]\naddress = \"{shown}/s.ttrpc\"\n"
         );
         fs::write(dir.join("config.toml"), config).map_err(|error| error.to_string())?;
-        let daemon = spawn(contender, dir)?;
+        let daemon = spawn(contender, dir, level)?;
         let api = Api::connect(&dir.join("s"), START)?;
-        let mut serving = Self { contender, dir: dir.to_owned(), daemon, api };
+        let mut serving = Self { contender, dir: dir.to_owned(), level, daemon, api };
         serving.load()?;
         Ok(serving)
     }
@@ -123,6 +138,11 @@ impl<'a> Serving<'a> {
         command
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
     /// The daemon's process.
     pub(crate) fn pid(&self) -> u32 {
         self.daemon.id()
@@ -133,17 +153,18 @@ impl<'a> Serving<'a> {
         let _ = self.daemon.kill();
         let _ = self.daemon.wait();
         let begin = Instant::now();
-        self.daemon = spawn(self.contender, &self.dir)?;
+        self.daemon = spawn(self.contender, &self.dir, self.level)?;
         self.api = Api::connect(&self.dir.join("s"), START)?;
         Ok(begin.elapsed())
     }
 }
 
-fn spawn(contender: &Contender, dir: &Path) -> Result<Child, String> {
+fn spawn(contender: &Contender, dir: &Path, level: &str) -> Result<Child, String> {
     let log = fs::File::create(dir.join("log")).map_err(|error| error.to_string())?;
     let copy = log.try_clone().map_err(|error| error.to_string())?;
     let mut command = Command::new(&contender.daemon);
-    command.arg("--config").arg(dir.join("config.toml")).stdin(Stdio::null()).stdout(log).stderr(copy);
+    command.arg("--config").arg(dir.join("config.toml")).args(["--log-level", level]);
+    command.stdin(Stdio::null()).stdout(log).stderr(copy);
     if let Some(first) = &contender.path {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let all = std::iter::once(first.clone()).chain(std::env::split_paths(&path));

@@ -1,8 +1,8 @@
 //! Containers behind containerd's API: us and the peers in turn in one run.
 //!
 //! ```text
-//! gantry-bench tasks --gantryd PATH [--containerd DIR]... [--count N] [--part run|start|crowd|memory]... [--tasks N]
-//!                    [ENGINE...]
+//! gantry-bench tasks --gantryd PATH [--containerd DIR]... [--count N] [--part run|start|crowd|memory|pause]... [--tasks N]
+//!                    [--snapshots N] [ENGINE...]
 //! ```
 //!
 //! `scripts/bench-tasks.sh` calls it, in namespaces of its own. All daemons run from the beginning to the end, each with its own
@@ -14,13 +14,16 @@
 //! | `start` | create and start over the API, until the program runs: it writes a byte; gaps under 10 ms. The first one is told apart |
 //! | `crowd` | containers that 8 clients start at once, each with a snapshot of its own: containers per second |
 //! | `memory` | `--tasks` containers that sleep: memory of daemon and shims; then the daemon is killed and started again |
+//! | `pause` | a collection of half of `--snapshots` snapshots: how long another client waits for a small change meanwhile. Only where asked for, one daemon after the other |
 
 mod contender;
 mod crowd;
 mod memory;
 mod options;
+mod pause;
 mod start;
 
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -45,9 +48,20 @@ fn run(options: &Options) -> Result<(), String> {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     println!("Linux {}, {cores} cores, load {}", read("/proc/sys/kernel/osrelease"), read("/proc/loadavg"));
+    if options.does_any_together() {
+        together(options, dir.path())?;
+    }
+    if options.does(Part::Pause) {
+        pause::measure(&options.contenders, &dir.path().join("pause"), options.snapshots)?;
+    }
+    Ok(())
+}
+
+/// The parts in which the daemons take turns.
+fn together(options: &Options, dir: &Path) -> Result<(), String> {
     let mut serving = Vec::new();
     for contender in &options.contenders {
-        serving.push(Serving::start(contender, &dir.path().join(&contender.name))?);
+        serving.push(Serving::start(contender, &dir.join(&contender.name))?);
     }
     if options.does(Part::Start) {
         start::measure(&serving, options.count)?;

@@ -9,6 +9,7 @@ use super::contender::Contender;
 pub(crate) struct Options {
     pub(crate) count: usize,
     pub(crate) tasks: usize,
+    pub(crate) snapshots: usize,
     pub(crate) contenders: Vec<Contender>,
     /// The client of all of them.
     pub(crate) ctr: PathBuf,
@@ -22,19 +23,26 @@ pub(crate) enum Part {
     Start,
     Crowd,
     Memory,
+    Pause,
 }
 
-const PARTS: [(&str, Part); 4] =
-    [("run", Part::Run), ("start", Part::Start), ("crowd", Part::Crowd), ("memory", Part::Memory)];
+const PARTS: [(&str, Part); 5] = [
+    ("run", Part::Run),
+    ("start", Part::Start),
+    ("crowd", Part::Crowd),
+    ("memory", Part::Memory),
+    ("pause", Part::Pause),
+];
 const DEFAULT_COUNT: usize = 30;
 const DEFAULT_TASKS: usize = 500;
+const DEFAULT_SNAPSHOTS: usize = 100_000;
 const USAGE: &str = "usage: gantry-bench tasks --gantryd PATH [--containerd DIR]... [--count N] \
-                     [--part run|start|crowd|memory]... [--tasks N] [ENGINE...]";
+                     [--part run|start|crowd|memory|pause]... [--tasks N] [--snapshots N] [ENGINE...]";
 
 impl Options {
     pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
         let (mut gantryd, mut others, mut names, mut parts) = (None, Vec::new(), Vec::new(), Vec::new());
-        let (mut count, mut tasks) = (DEFAULT_COUNT, DEFAULT_TASKS);
+        let (mut count, mut tasks, mut snapshots) = (DEFAULT_COUNT, DEFAULT_TASKS, DEFAULT_SNAPSHOTS);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value; {USAGE}"));
             let number =
@@ -44,6 +52,7 @@ impl Options {
                 "--containerd" => others.push(existing(&value()?)?),
                 "--count" => count = number(value()?)?,
                 "--tasks" => tasks = number(value()?)?,
+                "--snapshots" => snapshots = number(value()?)?,
                 "--part" => {
                     let name = value()?;
                     let found = PARTS.iter().find(|part| part.0 == name);
@@ -54,7 +63,8 @@ impl Options {
             }
         }
         if parts.is_empty() {
-            parts = PARTS.map(|part| part.1).to_vec();
+            // The pause takes minutes to prepare.
+            parts = PARTS.map(|part| part.1).into_iter().filter(|part| *part != Part::Pause).collect();
         }
         let gantryd = gantryd.ok_or(USAGE)?;
         let ctr = others.iter().map(|dir| dir.join("usr/bin/ctr")).find(|path| path.exists());
@@ -65,7 +75,13 @@ impl Options {
         if contenders.is_empty() {
             return Err(format!("no engine of that name: {known}"));
         }
-        Ok(Self { count: count.max(1), tasks, contenders, ctr: ctr.unwrap_or_else(|| "ctr".into()), parts })
+        let ctr = ctr.unwrap_or_else(|| "ctr".into());
+        Ok(Self { count: count.max(1), tasks, snapshots, contenders, ctr, parts })
+    }
+
+    /// Whether any part was asked for whose daemons run side by side.
+    pub(crate) fn does_any_together(&self) -> bool {
+        self.parts.iter().any(|part| *part != Part::Pause)
     }
 
     /// Whether this part was asked for.

@@ -6,7 +6,12 @@ use std::time::{Duration, Instant};
 
 use gantry_proto_containerd::containers::containers_client::ContainersClient;
 use gantry_proto_containerd::containers::{
-    Container, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest, container::Runtime,
+    Container, CreateContainerRequest, DeleteContainerRequest, GetContainerRequest, UpdateContainerRequest,
+    container::Runtime,
+};
+use gantry_proto_containerd::leases::leases_client::LeasesClient;
+use gantry_proto_containerd::leases::{
+    CreateRequest as CreateLeaseRequest, DeleteRequest as DeleteLeaseRequest,
 };
 use gantry_proto_containerd::snapshots::snapshots_client::SnapshotsClient;
 use gantry_proto_containerd::snapshots::{
@@ -18,7 +23,7 @@ use gantry_proto_containerd::tasks::{
     ListTasksRequest, MetricsRequest, PauseTaskRequest, ResumeTaskRequest, StartRequest, WaitRequest,
 };
 use gantry_proto_containerd::version::version_client::VersionClient;
-use gantry_proto_containerd::{Any, any, header};
+use gantry_proto_containerd::{Any, FieldMask, any, header};
 use tokio::runtime::Runtime as Tokio;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -253,5 +258,50 @@ impl Api {
     pub async fn count(&self) -> Result<usize, Status> {
         let listed = TasksClient::new(self.channel.clone()).list(within(ListTasksRequest::default())).await?;
         Ok(listed.into_inner().tasks.len())
+    }
+
+    /// Makes a lease.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn lease(&self, id: &str) -> Result<(), Status> {
+        let request = CreateLeaseRequest { id: id.to_owned(), ..Default::default() };
+        LeasesClient::new(self.channel.clone()).create(within(request)).await.map(drop)
+    }
+
+    /// Removes a lease, and waits until what only it kept is gone.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn release(&self, id: &str) -> Result<(), Status> {
+        let request = DeleteLeaseRequest { id: id.to_owned(), sync: true };
+        LeasesClient::new(self.channel.clone()).delete(within(request)).await.map(drop)
+    }
+
+    /// Makes an empty snapshot that a lease keeps.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    ///
+    /// # Panics
+    /// When the lease is no name.
+    pub async fn leased_snapshot(&self, key: &str, lease: &str) -> Result<(), Status> {
+        let (snapshotter, key) = (SNAPSHOTTER.to_owned(), key.to_owned());
+        let mut request = within(PrepareSnapshotRequest { snapshotter, key, ..Default::default() });
+        let lease = tonic::metadata::MetadataValue::try_from(lease).expect("a name");
+        request.metadata_mut().insert(header::LEASE, lease);
+        SnapshotsClient::new(self.channel.clone()).prepare(request).await.map(drop)
+    }
+
+    /// Changes one label of a container.
+    ///
+    /// # Errors
+    /// What the daemon says.
+    pub async fn label(&self, container: &str, name: &str, value: &str) -> Result<(), Status> {
+        let labels = [(name.to_owned(), value.to_owned())].into_iter().collect();
+        let container = Some(Container { id: container.to_owned(), labels, ..Default::default() });
+        let update_mask = Some(FieldMask { paths: vec![format!("labels.{name}")] });
+        let request = UpdateContainerRequest { container, update_mask };
+        ContainersClient::new(self.channel.clone()).update(within(request)).await.map(drop)
     }
 }
