@@ -105,6 +105,10 @@ impl Client {
 
     /// Makes connections ahead of their use. One that cannot be made is made, or reported, when it is needed.
     pub(crate) async fn connect_ahead(&self, count: usize) {
+        // An ssh may have questions, and one at a time is enough.
+        if matches!(self.endpoint, Endpoint::Ssh { .. }) {
+            return;
+        }
         for _ in 0..count {
             let Ok(transport) = connect::connect(&self.endpoint, self.tls.as_ref()).await else { return };
             let Ok(sender) = self.handshake(transport).await else { return };

@@ -1,7 +1,6 @@
 //! `logs`: the bytes go straight to our own streams; nothing else is there to be done meanwhile.
 
-use std::io::{self, Write};
-use std::process::exit;
+use std::io::{self, Write as _};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -13,6 +12,7 @@ use http_body_util::BodyExt as _;
 use super::{inspect_one, path};
 use crate::client::Call;
 use crate::command::Verb;
+use crate::output;
 use crate::session::Session;
 
 /// Fetch the logs of a container
@@ -70,41 +70,55 @@ impl Verb for Logs {
         };
         let mut decoder = is_multiplexed.then(Decoder::new);
         let mut body = response.into_body();
-        let (mut stdout, mut stderr) = (io::stdout().lock(), io::stderr().lock());
+        let mut batch = Batch::default();
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.context("the log broke off")?.into_data() else { continue };
             let mut bytes = &data[..];
             let Some(decoder) = &mut decoder else {
-                write(&mut stdout, bytes);
+                batch.add(Channel::Stdout, bytes);
+                batch.write();
                 continue;
             };
             while let Some(piece) = decoder.next(&mut bytes).context("the log is not understood")? {
-                match piece.channel {
-                    Channel::Stdin | Channel::Stdout => write(&mut stdout, piece.bytes),
-                    Channel::Stderr => {
-                        let _ = stdout.flush();
-                        write(&mut stderr, piece.bytes);
-                    }
-                    Channel::SystemError => {
-                        bail!("error from daemon in stream: {}", String::from_utf8_lossy(piece.bytes));
-                    }
+                if piece.channel == Channel::SystemError {
+                    bail!("error from daemon in stream: {}", String::from_utf8_lossy(piece.bytes));
                 }
+                batch.add(piece.channel, piece.bytes);
             }
-            // The line that has come is to be seen now.
-            if stdout.flush().is_err() {
-                exit(141);
-            }
+            // The lines that have come are to be seen now.
+            batch.write();
         }
         Ok(0)
     }
 }
 
-async fn has_terminal(client: &crate::client::Client, container: &str) -> Result<bool> {
-    Ok(inspect_one(client, container).await?.config.is_some_and(|config| config.tty))
+/// Bytes for one of our streams, so that each line is no system call of its own.
+#[derive(Default)]
+struct Batch {
+    bytes: Vec<u8>,
+    is_error: bool,
 }
 
-fn write(stream: &mut impl Write, bytes: &[u8]) {
-    if stream.write_all(bytes).is_err() {
-        exit(141);
+impl Batch {
+    fn add(&mut self, channel: Channel, bytes: &[u8]) {
+        let is_error = channel == Channel::Stderr;
+        if is_error != self.is_error {
+            self.write();
+            self.is_error = is_error;
+        }
+        self.bytes.extend_from_slice(bytes);
     }
+
+    fn write(&mut self) {
+        if self.is_error {
+            let _ = io::stderr().lock().write_all(&self.bytes);
+        } else {
+            output::write(&self.bytes);
+        }
+        self.bytes.clear();
+    }
+}
+
+async fn has_terminal(client: &crate::client::Client, container: &str) -> Result<bool> {
+    Ok(inspect_one(client, container).await?.config.is_some_and(|config| config.tty))
 }

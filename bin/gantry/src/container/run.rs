@@ -88,8 +88,8 @@ async fn attached(
     began: Instant,
 ) -> Result<u8> {
     let config = &request.config;
-    // From here on a signal is the container's.
-    let signals = terminal::forward(|name| attach::kill(client, id.to_owned(), name));
+    // From here on a signal is the container's. Else it is ours, and what it does by itself.
+    let signals = proxies.then(|| terminal::forward(|name| attach::kill(client, id.to_owned(), name)));
     let removes = request.host_config.as_ref().is_some_and(|host| host.auto_remove);
     let condition = if removes { "removed" } else { "next-exit" };
     let (stream, waiting) = tokio::join!(attach_to(client, id, config, &keys), wait(client, id, condition));

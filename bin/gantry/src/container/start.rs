@@ -49,7 +49,7 @@ impl Verb for Start {
             .query_some("detachKeys", keys.text.as_deref());
         let removes = found.host_config.is_some_and(|host| host.auto_remove);
         let condition = if removes { "removed" } else { "next-exit" };
-        let signals = terminal::forward(|name| attach::kill(client, id.clone(), name));
+        let signals = (!config.tty).then(|| terminal::forward(|name| attach::kill(client, id.clone(), name)));
         let (stream, waiting) = tokio::join!(client.hijack(call), run::wait(client, &id, condition));
         let (stream, waiting) = (stream?, waiting?);
         client.unit(Call::post(path(&id, "/start"))).await?;
@@ -67,10 +67,10 @@ impl Verb for Start {
             std::future::pending::<()>().await;
         };
         let proxy = async {
-            if !config.tty {
-                signals.await;
+            match signals {
+                Some(signals) => signals.await,
+                None => std::future::pending().await,
             }
-            std::future::pending::<()>().await;
         };
         tokio::select! {
             code = work => code,

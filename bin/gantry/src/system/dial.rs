@@ -39,7 +39,7 @@ impl Verb for DialStdio {
                     sink.finish().await;
                     return Ok::<(), std::io::Error>(());
                 }
-                sink.write(Standard::Output, &buffer[..count]).await;
+                sink.write(Standard::Output, buffer[..count].to_vec()).await;
             }
         };
         tokio::select! {

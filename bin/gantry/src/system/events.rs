@@ -52,7 +52,10 @@ impl Verb for Events {
             Some(cursor) if cursor.starts_with(CURSOR) => Some(cursor.to_owned()),
             since => time("since", since)?,
         };
+        // Where each event stands in Gantry's journal, for whom it may mean something; other engines skip the question.
+        let wants_cursor = is_json || self.format.as_deref().is_some_and(|format| format.contains("ursor"));
         let call = Call::get("/events")
+            .query_flag("cursor", wants_cursor)
             .query_some("since", since)
             .query_some("until", time("until", self.until.as_deref())?);
         let response = session.client()?.send(with_filters(call, &filters(&self.filter)?)).await?;

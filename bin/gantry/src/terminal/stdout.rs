@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::process::exit;
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use tokio::sync::mpsc;
 
 /// How many chunks may wait.
@@ -22,7 +21,7 @@ pub(crate) enum Standard {
 
 /// Both, in the order in which they are written.
 pub(crate) struct Sink {
-    sender: Option<mpsc::Sender<(Standard, Bytes)>>,
+    sender: Option<mpsc::Sender<(Standard, Vec<u8>)>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,14 +31,14 @@ impl Sink {
         Self { sender: None, thread: None }
     }
 
-    pub(crate) async fn write(&mut self, standard: Standard, bytes: &[u8]) {
+    pub(crate) async fn write(&mut self, standard: Standard, bytes: Vec<u8>) {
         let sender = self.sender.get_or_insert_with(|| {
             let (sender, receiver) = mpsc::channel(WAITING);
             self.thread = Some(std::thread::spawn(move || run(receiver)));
             sender
         });
         // The thread ends with the channel only.
-        let _ = sender.send((standard, Bytes::copy_from_slice(bytes))).await;
+        let _ = sender.send((standard, bytes)).await;
     }
 
     /// Returns when everything is written.
@@ -51,7 +50,7 @@ impl Sink {
     }
 }
 
-fn run(mut receiver: mpsc::Receiver<(Standard, Bytes)>) {
+fn run(mut receiver: mpsc::Receiver<(Standard, Vec<u8>)>) {
     while let Some((standard, bytes)) = receiver.blocking_recv() {
         let written = match standard {
             Standard::Output => {

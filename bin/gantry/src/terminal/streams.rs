@@ -108,17 +108,27 @@ impl Output {
 
     async fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         let Some(decoder) = &mut self.decoder else {
-            self.sink.write(Standard::Output, bytes).await;
+            self.sink.write(Standard::Output, bytes.to_vec()).await;
             return Ok(());
         };
+        // What comes together is written together: a line is no work of its own.
+        let (mut together, mut standard) = (Vec::new(), Standard::Output);
         while let Some(piece) = decoder.next(&mut bytes).context("the output is not understood")? {
-            match piece.channel {
-                Channel::Stdin | Channel::Stdout => self.sink.write(Standard::Output, piece.bytes).await,
-                Channel::Stderr => self.sink.write(Standard::Error, piece.bytes).await,
+            let own = match piece.channel {
+                Channel::Stdin | Channel::Stdout => Standard::Output,
+                Channel::Stderr => Standard::Error,
                 Channel::SystemError => {
                     bail!("error from daemon in stream: {}", String::from_utf8_lossy(piece.bytes));
                 }
+            };
+            if own != standard && !together.is_empty() {
+                self.sink.write(standard, std::mem::take(&mut together)).await;
             }
+            standard = own;
+            together.extend_from_slice(piece.bytes);
+        }
+        if !together.is_empty() {
+            self.sink.write(standard, together).await;
         }
         Ok(())
     }
