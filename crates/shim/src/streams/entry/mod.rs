@@ -73,6 +73,8 @@ pub(super) struct Entry {
     exit_status: Option<i32>,
     exit_told: bool,
     drained: bool,
+    /// Whether output stays where it is until somebody is attached.
+    awaits_client: bool,
     /// Whether nobody waits for slow clients any more.
     closing: bool,
 }
@@ -113,8 +115,14 @@ impl Entry {
             exit_status: None,
             exit_told: false,
             drained: false,
+            awaits_client: false,
             closing: false,
         })
+    }
+
+    /// Keeps all output for the first client: of an exec whose client can come only when it runs.
+    pub(super) fn await_client(&mut self) {
+        self.awaits_client = true;
     }
 
     /// Does what an event asks for.
@@ -194,7 +202,7 @@ impl Entry {
     }
 
     /// Attaches a client.
-    pub(super) fn attach(&mut self, client: OwnedFd, wants: Wants) {
+    pub(super) fn attach(&mut self, client: OwnedFd, wants: Wants, buffer: &mut [u8]) {
         let writers = self.clients.iter().flatten().any(|client| client.wants.stdin);
         if wants.stdin && writers {
             return refuse(&client, "another client writes to the standard input");
@@ -213,6 +221,9 @@ impl Entry {
         }
         self.clients.resize_with(self.clients.len().max(free + 1), || None);
         self.clients[free] = Some(client);
+        if std::mem::take(&mut self.awaits_client) {
+            self.resume(buffer);
+        }
         self.settle();
     }
 
@@ -236,6 +247,7 @@ impl Entry {
     /// Writes what can be written at once, and ends. The clients that have not read everything are still to be served.
     pub(super) fn close(mut self, buffer: &mut [u8]) -> Vec<Option<Client>> {
         self.closing = true;
+        self.awaits_client = false;
         self.tick(buffer);
         if let Some(log) = self.log.take() {
             log.close();
@@ -249,6 +261,9 @@ impl Entry {
     }
 
     fn pump(&mut self, number: usize, buffer: &mut [u8]) {
+        if self.awaits_client {
+            return self.outputs[number].hold();
+        }
         let mut takers =
             Takers { log: self.log.as_mut(), clients: &mut self.clients, patient: !self.closing };
         self.outputs[number].pump(buffer, &mut takers);

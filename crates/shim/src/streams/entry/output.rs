@@ -90,6 +90,14 @@ impl Output {
         self.pending.len()
     }
 
+    /// Leaves what there is where it is.
+    pub(super) fn hold(&mut self) {
+        if self.state != State::Ended {
+            self.state = State::Blocked;
+        }
+        self.arm();
+    }
+
     /// Moves what there is, as far as it has a place.
     pub(super) fn pump(&mut self, buffer: &mut [u8], takers: &mut Takers<'_>) {
         self.flush();

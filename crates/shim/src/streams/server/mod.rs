@@ -368,7 +368,7 @@ impl Server {
         let key = self.key(number);
         match self.slots.get_mut(number).and_then(Option::as_mut).map(|slot| &mut slot.service) {
             Some(Service::Here(entry)) => {
-                entry.attach(client, wants);
+                entry.attach(client, wants, &mut self.buffer);
                 self.after(number);
             }
             Some(Service::There { child, .. }) => {

@@ -114,11 +114,15 @@ impl Server {
                 Answer::Later,
             )
         } else {
-            let entry =
+            let mut entry =
                 Entry::new(add.kind, driver.as_ref(), &held, place).map_err(|error| match &error {
                     EntryError::Log(log) => (log.kind().into(), chain(log)),
                     other => (Failure::InvalidArgument, chain(other)),
                 })?;
+            let goes_elsewhere = |role: &Role| matches!(role, Role::StdoutFifo | Role::StderrFifo);
+            if add.key.exec.is_some() && driver.is_none() && !add.roles.iter().any(goes_elsewhere) {
+                entry.await_client();
+            }
             (Service::Here(Box::new(entry)), Answer::Now(None))
         };
         self.slots.resize_with(self.slots.len().max(number + 1), || None);
