@@ -18,6 +18,8 @@ use gantry_docker_api::auth::{AuthConfig, AuthConfigs, Secret};
 use gantry_types::Reference;
 use serde_json::{Map, Value, json};
 
+use crate::output;
+
 /// The name of Docker Hub, in the file and to the engine.
 pub(crate) const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 /// Hosts that are Docker Hub.
@@ -44,6 +46,11 @@ impl ConfigFile {
                 fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => "{}".to_owned(),
+            // Another user's, of a shell that kept HOME: nothing in it is for us.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                output::note(format!("WARNING: Error loading config file: {}: {error}", path.display()));
+                "{}".to_owned()
+            }
             Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
         };
         let text = if text.trim().is_empty() { "{}" } else { &text };

@@ -120,7 +120,12 @@ async fn attached(
         }
         std::future::pending::<()>().await;
     };
-    let proxy = async { if proxies { signals.await } else { std::future::pending().await } };
+    let proxy = async {
+        match signals {
+            Some(signals) => signals.await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         code = work => code,
         () = resize => unreachable!("it does not end"),
