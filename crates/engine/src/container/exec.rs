@@ -237,7 +237,10 @@ impl Engine {
             return Ok(None);
         }
         let wants = Wants { stdin: options.stdin, stdout: true, stderr: options.stderr && !options.tty };
-        self.streams(container, &exec.id, wants).await.map(Some)
+        let streams = self.streams(container, &exec.id, wants).await?;
+        // The journal may be later than the end of the output, after which clients ask how it ended.
+        let told = Arc::clone(exec);
+        Ok(Some(streams.tell_exit(Box::new(move |code| told.finish(code)))))
     }
 
     /// The process of an exec: the container's own, with what was asked for in place of its parts.

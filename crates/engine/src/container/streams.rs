@@ -63,7 +63,12 @@ pub struct Streams {
     reader: OwnedReadHalf,
     writer: OwnedWriteHalf,
     buffer: BytesMut,
+    /// Is told of the end before whoever reads.
+    listener: Option<ExitListener>,
 }
+
+/// Hears of the end of a process from its streams.
+pub(crate) type ExitListener = Box<dyn FnOnce(i32) + Send>;
 
 /// The way in: standard input and the terminal's size.
 pub struct StreamInput {
@@ -115,14 +120,20 @@ impl Streams {
             .map_err(|_| Error::Conflict(format!("the streams of {id} are not served as they should be")))?;
         match welcome.error {
             Some(error) => Err(Error::Conflict(format!("cannot attach to {id}: {error}"))),
-            None => Ok(Self { terminal: welcome.terminal, reader, writer, buffer }),
+            None => Ok(Self { terminal: welcome.terminal, reader, writer, buffer, listener: None }),
         }
+    }
+
+    /// Has somebody hear of the end of the process.
+    pub(crate) fn tell_exit(mut self, listener: ExitListener) -> Self {
+        self.listener = Some(listener);
+        self
     }
 
     /// The two directions, for two tasks.
     pub fn split(self) -> (StreamOutput, StreamInput) {
-        let Self { reader, writer, buffer, .. } = self;
-        (StreamOutput { reader, buffer }, StreamInput { writer: Some(writer) })
+        let Self { reader, writer, buffer, listener, .. } = self;
+        (StreamOutput { reader, buffer, listener }, StreamInput { writer: Some(writer) })
     }
 }
 
@@ -130,6 +141,7 @@ impl Streams {
 pub struct StreamOutput {
     reader: OwnedReadHalf,
     buffer: BytesMut,
+    listener: Option<ExitListener>,
 }
 
 impl StreamOutput {
@@ -167,6 +179,9 @@ impl StreamOutput {
                 3 => {
                     let ended: Ended = serde_json::from_slice(&frame)
                         .map_err(|_| Error::Conflict("an exit that cannot be read".to_owned()))?;
+                    if let Some(listener) = self.listener.take() {
+                        listener(ended.exit_status);
+                    }
                     return Ok(Some(Frame::Exit(ended.exit_status)));
                 }
                 // What a later version may say.

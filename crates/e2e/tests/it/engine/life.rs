@@ -104,7 +104,9 @@ fn a_second_client_attaches_to_what_runs() {
     require_engine!("dockerd");
     let docker = shared();
     detached(docker, "e-attach", &["--interactive"], &["sh", "-c", "read line; echo got $line; exit 6"]);
-    let output = docker.docker(["attach", "e-attach"]).stdin("word\n").run().exits(6);
+    // A client whose input ends leaves: so it stays open.
+    let keeps_open = ["sh", "-c", "(echo word; sleep 2) | \"$@\"", "sh"];
+    let output = docker.docker(["attach", "e-attach"]).wrapped(keeps_open).run().exits(6);
     assert_eq!(output.text(), "got word");
     remove(docker, "e-attach");
 }
