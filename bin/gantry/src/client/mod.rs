@@ -258,7 +258,7 @@ impl Client {
 
     fn unreachable(&self, hint: &str) -> String {
         format!(
-            "Cannot connect to the Docker daemon at {}. Is the docker daemon running{hint}?",
+            "Cannot connect to the Docker daemon at {}. Is the docker daemon running?{hint}",
             self.endpoint
         )
     }

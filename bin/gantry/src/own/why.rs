@@ -45,7 +45,11 @@ fn explain(container: &ContainerInspect) -> Vec<String> {
         lines.push(format!("The engine said: {}", state.error));
     }
     if let Some(Value::Object(cause)) = &state.gantry_cause {
-        for (key, value) in cause {
+        let is_sentence = |key: &str| key.eq_ignore_ascii_case("sentence");
+        if let Some((_, Value::String(sentence))) = cause.iter().find(|(key, _)| is_sentence(key)) {
+            lines.push(format!("Gantry saw: {sentence}."));
+        }
+        for (key, value) in cause.iter().filter(|(key, _)| !is_sentence(key)) {
             told(&mut lines, key, value, 0);
         }
     }
@@ -209,11 +213,12 @@ mod tests {
         let lines = explain(&container(json!({
             "Status": "exited", "ExitCode": 137, "OOMKilled": true,
             "StartedAt": "2026-01-01T00:00:00Z", "FinishedAt": "2026-01-01T00:01:30Z",
-            "GantryCause": {"signal": 9, "killedBy": "kernel", "limits": {"memory_bytes": 64}},
+            "GantryCause": {"sentence": "killed by the kernel", "signal": 9, "killedBy": "kernel", "limits": {"memory_bytes": 64}},
         })));
         assert_eq!(lines[0], "web ended with exit code 137.");
         assert_eq!(lines[1], "It ran for 1m30s and ended at 2026-01-01T00:01:30Z.");
         assert!(lines[2].contains("kernel killed it"));
+        assert_eq!(lines[3], "Gantry saw: killed by the kernel.");
         assert!(lines.contains(&"Killed by: kernel".to_owned()), "{lines:?}");
         assert!(lines.contains(&"Signal: 9 (SIGKILL)".to_owned()), "{lines:?}");
         assert!(lines.contains(&"  Memory bytes: 64".to_owned()), "{lines:?}");
