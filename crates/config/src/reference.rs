@@ -16,7 +16,9 @@ its value. What is wrong in a file is said with its line and with what is allowe
 `imports = [\"conf.d/*.toml\"]` names more files, beside this one unless they begin with a slash; each overrides those before it. `*` stands
 for anything within a name.
 
-A file with `version = 2`, 3 or 4 is taken for containerd's: keys that have a counterpart (below) count, the log names all others.
+A file with `version = 2`, 3 or 4 is taken for containerd's: keys that have a counterpart (below) count, the log names all others as ignored.
+Of the tables of this page it may have `[runtimes.NAME]` and `[proxy_plugins.NAME]`. All others that containerd does not have, such as
+`[tasks]`, `[docker]` or `[limits.events]`, are ignored in it, too: they belong into a file without `version`, which it may name in `imports`.
 
 `/etc/docker/daemon.json` is read as it is where Docker's API is served (`[docker]`): a key that dockerd does not know is an error, the log
 names those that have no counterpart, and `authorization-plugins` is refused, since no plugin is asked. What `[docker]` gives goes before it.

@@ -218,6 +218,18 @@ required_plugins = ["io.containerd.grpc.v1.cri"]
 }
 
 #[test]
+fn tables_of_ours_in_a_file_of_containerds_are_listed_but_for_runtimes() {
+    let loaded = parse(
+        "version = 2\n[tasks]\nrestart_interval = '1s'\n[runtimes.a]\nbinary = 'b'\n[docker]\nbridge = 'c'",
+    )
+    .unwrap();
+    assert_eq!(loaded.config.tasks, Config::default().tasks);
+    assert_eq!(loaded.config.runtimes["a"].binary, "b");
+    let ignored: Vec<_> = loaded.ignored.iter().map(|ignored| ignored.key.as_str()).collect();
+    assert_eq!(ignored, ["tasks", "docker"]);
+}
+
+#[test]
 fn the_url_of_a_collector_has_a_path() {
     let path = |url: &str| Endpoint::parse(url).unwrap().or_path("/v1/traces").as_str().to_owned();
     assert_eq!(path("http://a:4318"), "http://a:4318/v1/traces");
