@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-use gantry_e2e::{Docker, Gantryd, require_engine};
-use gantry_testkit::until_true;
+use gantry_e2e::{Docker, Gantryd, image_archive, require_engine};
+use gantry_testkit::{skip_test, until_true};
 
 use crate::in_terminal;
 
@@ -124,4 +124,37 @@ fn a_daemon_killed_under_dockerd_comes_again_and_the_container_is_there() {
     docker.docker(["start", "k-under"]).run().ok();
     remove(&daemon, &docker, "k-under");
     docker.run(&[], &["true"]).run().ok();
+}
+
+/// A dockerd that keeps its images in containerd: the newer one that `scripts/engines.sh` names.
+#[test]
+fn images_of_dockerd_in_the_store_come_and_go_and_leave_those_of_others() {
+    require_engine!("dockerd");
+    let (daemon, docker) = shared();
+    if !docker.docker(["info", "--format", "{{.DriverStatus}}"]).run().ok().text().contains("snapshotter") {
+        skip_test!("this dockerd keeps its images itself: scripts/engines.sh");
+    }
+    let other = daemon.namespace("others");
+    other.ctr(["images", "import"]).arg(image_archive()).run().ok();
+    let before = (other.images(), other.snapshots());
+    detached(docker, "k-image", &[], &["sh", "-c", "echo made > /made; sleep 1000"]);
+    until_true("the file", || docker.docker(["exec", "k-image", "cat", "/made"]).run().text() == "made");
+    docker.docker(["commit", "k-image", "made:1"]).run().ok();
+    docker.docker(["tag", "made:1", "made:2"]).run().ok();
+    let run = |image: &str| docker.docker(["run", "--rm", "--network", "none", image, "cat", "/made"]).run();
+    assert_eq!(run("made:2").ok().text(), "made");
+    let moby = daemon.namespace("moby");
+    let has = |name: &str| moby.images().iter().any(|image| image.ends_with(name));
+    assert!(has("/made:1") && has("/made:2"), "{:?}", moby.images());
+    docker.docker(["rmi", "made:1"]).run().ok();
+    assert_eq!(run("made:2").ok().text(), "made");
+    // What a container uses stays.
+    docker.docker(["image", "prune", "--all", "--force"]).run().ok();
+    assert!(has("/busybox:latest") && !has("/made:2"), "{:?}", moby.images());
+    assert_eq!(docker.docker(["exec", "k-image", "cat", "/made"]).run().ok().text(), "made");
+    remove(daemon, docker, "k-image");
+    assert_eq!((other.images(), other.snapshots()), before);
+    other.ctr(["run", "--rm", gantry_e2e::IMAGE, "k-others", "true"]).run().ok();
+    docker.run(&[], &["true"]).run().ok();
+    other.clear();
 }
