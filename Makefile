@@ -35,7 +35,7 @@ bench-pull: COUNT := $(if $(filter command environment,$(firstword $(origin COUN
 bench-pull: setup
 	@scripts/bench-pull.sh --count $(COUNT) $(if $(IMAGE),--image $(IMAGE)) $(if $(PART),--part $(PART)) $(ENGINES)
 
-## Containers behind containerd's API, us and the peers in turn: COUNT, VIEW (v1, v2), PART (run, start, crowd, memory) and
+## Containers behind containerd's API, us and the peers in turn: COUNT, VIEW (v1, v2), PART (run, start, crowd, memory, pause) and
 ## ENGINES (by name; all without it) may be given: scripts/bench-tasks.sh.
 bench-tasks: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),30)
 bench-tasks: setup

@@ -2,8 +2,8 @@
 # Measures containers behind containerd's API: us, containerd of Debian sid (scripts/sid.sh) and the host's containerd, with runc
 # and with crun, in turn, in namespaces and cgroups of their own. Needs root.
 #
-# The arguments go to the benchmark: --count N, --part run|start|crowd|memory, --tasks N, and engines by name. VIEW=v2 shows
-# the unified cgroup hierarchy alone. GANTRY_BENCH_BUILT=1 takes the binaries that are there.
+# The arguments go to the benchmark: --count N, --part run|start|crowd|memory|pause, --tasks N, --snapshots N, and engines by name.
+# VIEW=v2 shows the unified cgroup hierarchy alone. GANTRY_BENCH_BUILT=1 takes the binaries that are there.
 set -eu
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache/containerd
@@ -11,5 +11,7 @@ scripts/sid.sh "$cache" containerd
 bin=target/x86_64-unknown-linux-gnu/release
 [ -n "${GANTRY_BENCH_BUILT:-}" ] ||
     cargo build --quiet --release --package gantry-bench --package gantryd --package gantry-shim-bin
-exec scripts/isolated.sh --view "${VIEW:-v1}" "$bin/gantry-bench" tasks --gantryd "$bin/gantryd" \
-    --containerd "$cache/root" "$@"
+# No disk is measured.
+# shellcheck disable=SC2016
+exec scripts/isolated.sh --view "${VIEW:-v1}" sh -c 'mount -t tmpfs -o mode=1777 tmpfs /tmp && exec "$@"' sh \
+    "$bin/gantry-bench" tasks --gantryd "$bin/gantryd" --containerd "$cache/root" "$@"
