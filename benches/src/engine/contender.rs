@@ -100,7 +100,7 @@ impl Serving {
             let bridge = if self.contender.name == "gantry" { "bench0" } else { "bench1" };
             let shown = self.dir.display();
             let config = format!(
-                "version = 3\nroot = \"{shown}/root\"\nstate = \"{shown}/s\"\n[grpc]\naddress = \"{shown}/s/g.sock\"\n\
+                "root = \"{shown}/root\"\nstate = \"{shown}/s\"\n[grpc]\naddress = \"{shown}/s/g.sock\"\n\
                  [docker]\nbridge = \"{bridge}\"\n"
             );
             fs::write(path("config.toml"), config).map_err(failed)?;

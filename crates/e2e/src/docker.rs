@@ -83,7 +83,7 @@ impl Docker {
         let ours = dir.join("ours.toml");
         // Names of devices have 15 bytes.
         let bridge = name.trim_start_matches("gt-");
-        fs::write(&ours, format!("version = 3\n[docker]\nbridge = \"{bridge}\"\n")).expect("a configuration");
+        fs::write(&ours, format!("[docker]\nbridge = \"{bridge}\"\n")).expect("a configuration");
         let daemon = Gantryd::with_imports(name, &[&ours]);
         let docker = Self { dir, socket: daemon.state().join("docker.sock").display().to_string() };
         docker.docker(["load", "--quiet", "--input"]).arg(image_archive()).run().ok();
