@@ -8,7 +8,7 @@ setup:
 	@scripts/setup.sh
 
 build:
-	cargo build --release --package gantry-runtime-bin --package gantry-shim-bin --package gantryd
+	cargo build --release --package gantry-runtime-bin --package gantry-shim-bin --package gantryd --package gantry
 
 ## Builds Gantry and runs containers of real root file systems through it.
 run: setup build

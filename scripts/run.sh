@@ -130,6 +130,8 @@ store_tour() {
     c images import "$state/debian.tar"
     skopeo inspect --format 'skopeo sees {{.Digest}}, {{len .Layers}} layers' "oci-archive:$state/debian.tar"
     tasks_tour
+    say "the engine, behind our own command line, in a network namespace of its own"
+    unshare --net --mount --propagation private "$PWD/scripts/run-engine.sh" "$state" "$image"
     rm -rf --one-file-system "$PWD/.cache/demo"
 }
 # Containers of that image: created, watched, left alone by a daemon that is killed, and found again.
