@@ -156,7 +156,9 @@ fn subscribe(caller: &Caller, since: u64, last: impl Fn() -> Option<[u64; WRITER
             let filters = vec!["topic==/containers/update".to_owned()];
             let mut request = caller.request(SubscribeRequest { filters });
             request.metadata_mut().insert(header::SINCE, cursor.into());
-            let mut stream = EventsClient::new(channel).subscribe(request).await.unwrap().into_inner();
+            // On a connection that the one before has just accepted it is cut off before it begins.
+            let Ok(answer) = EventsClient::new(channel).subscribe(request).await else { return };
+            let mut stream = answer.into_inner();
             loop {
                 let next = tokio::time::timeout(Duration::from_millis(100), stream.message()).await;
                 match next {
