@@ -93,7 +93,14 @@ pub(super) async fn rename(call: Call, name: &str) -> Outcome {
 pub(super) async fn resize(call: Call, name: &str) -> Outcome {
     let (rows, columns) = size(&call)?;
     let container = find(&call, name).await?;
-    call.door.engine.container_resize(&container, columns, rows).await?;
+    let record = container.record();
+    if !record.state.status.is_alive() {
+        return Err(Failure::conflict(format!("container {} is not running", record.id)));
+    }
+    // Without a terminal there is nothing to be done, and that is done.
+    if record.options.process.tty {
+        call.door.engine.container_resize(&container, columns, rows).await?;
+    }
     Ok(Answer::status(http::StatusCode::OK))
 }
 

@@ -58,10 +58,11 @@ impl Session {
     /// Serves a client to the end.
     pub(crate) async fn run(self, wire: Wire, streams: Streams) -> End {
         let (reader, mut writer) = tokio::io::split(wire);
-        let (output, input) = streams.split();
+        // The shim takes the end of this half for the client's end: it is kept until the session is over.
+        let (output, mut input) = streams.split();
         let end = {
             let framing = self.framing;
-            let incoming = self.incoming(reader, input);
+            let incoming = self.incoming(reader, &mut input);
             let outgoing = outgoing(&mut writer, output, framing);
             tokio::pin!(incoming, outgoing);
             tokio::select! {
@@ -77,7 +78,7 @@ impl Session {
     }
 
     /// Passes input on. None when there will be no more, and the session goes on.
-    async fn incoming(self, mut reader: ReadHalf<Wire>, mut input: StreamInput) -> Option<End> {
+    async fn incoming(self, mut reader: ReadHalf<Wire>, input: &mut StreamInput) -> Option<End> {
         let mut scanner = self.keys.as_ref().map(Scanner::new);
         let mut buffer = vec![0; READ_BYTES];
         let mut passed = Vec::new();

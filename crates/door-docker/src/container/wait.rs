@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::stream;
-use gantry_docker_api::container::{ContainerWaitResponse, WaitError};
+use gantry_docker_api::container::ContainerWaitResponse;
 use gantry_docker_api::media_type;
 use gantry_engine::WaitFor;
 
@@ -22,8 +22,8 @@ pub(super) async fn wait(call: Call, name: &str) -> Outcome {
     let moment = find(&call, name).await?.wait(what);
     let answer = async move {
         let moment = moment.await;
-        let error = (!moment.error.is_empty()).then_some(WaitError { message: moment.error });
-        let answer = ContainerWaitResponse { error, status_code: moment.exit_code.into() };
+        // Of a start that failed only the status is told: who started it has the reason.
+        let answer = ContainerWaitResponse { error: None, status_code: moment.exit_code.into() };
         let mut line = serde_json::to_vec(&answer).expect("the API's types are JSON");
         line.push(b'\n');
         Ok(Bytes::from(line))

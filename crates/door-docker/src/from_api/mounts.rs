@@ -1,5 +1,6 @@
 //! Mounts: `Binds`, `Mounts`, `Tmpfs`, and the volumes of the configuration.
 
+use gantry_docker_api::Invalid;
 use gantry_docker_api::bind::{Bind, BindSource, PROPAGATIONS};
 use gantry_docker_api::container::{ContainerConfig, HostConfig, Mount};
 use gantry_engine::{MountKind, MountRequest};
@@ -60,7 +61,10 @@ pub(super) fn mounts(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<
 
 /// The short form.
 fn bind(text: &str, host: &HostConfig) -> Result<MountRequest, Failure> {
-    let read = Bind::parse(text).map_err(|error| Failure::invalid(short_error(text, &error.to_string())))?;
+    let read = Bind::parse(text).map_err(|error| match &error {
+        Invalid::VolumeName(name) => volume_name(name, &error),
+        error => Failure::invalid(short_error(text, &error.to_string())),
+    })?;
     let mut request = MountRequest {
         target: read.destination,
         read_only: read.mode.is_read_only,
@@ -87,14 +91,21 @@ fn bind(text: &str, host: &HostConfig) -> Result<MountRequest, Failure> {
     Ok(request)
 }
 
+/// What docker says of a volume's name that is none.
+fn volume_name(name: &str, error: &Invalid) -> Failure {
+    if name.len() == 1 {
+        return Failure::invalid(format!(
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        ));
+    }
+    Failure::invalid(format!("create {name}: {error}"))
+}
+
 /// What docker says of the short form.
 fn short_error(text: &str, reason: &str) -> String {
     let mode = text.rsplit(':').next().unwrap_or_default();
     if text.split(':').count() == 3 && reason.contains("mode") && !mode.is_empty() {
         return format!("invalid mode: {mode}");
-    }
-    if reason.contains("includes invalid characters") {
-        return reason.to_owned();
     }
     let why = reason.rsplit_once(": ").map_or(reason, |(_, why)| why);
     format!("invalid volume specification: '{text}': {why}")
@@ -134,7 +145,13 @@ fn long(mount: &Mount) -> Result<MountRequest, Failure> {
     };
     match kind {
         "bind" => long_bind(mount, &mut request).map_err(wrong)?,
-        "volume" => long_volume(mount, &mut request).map_err(wrong)?,
+        "volume" => {
+            long_volume(mount, &mut request).map_err(wrong)?;
+            if !mount.source.is_empty() {
+                let checked = gantry_docker_api::name::volume(&mount.source);
+                checked.map_err(|error| volume_name(&mount.source, &error))?;
+            }
+        }
         _ => long_tmpfs(mount, &mut request).map_err(wrong)?,
     }
     Ok(request)
@@ -167,7 +184,6 @@ fn long_bind(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
 fn long_volume(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
     let name = &mount.source;
     if !name.is_empty() {
-        gantry_docker_api::name::volume(name).map_err(|error| format!("create {name}: {error}"))?;
         SHARED_LABEL.clone_into(&mut request.mode);
     }
     let Some(options) = &mount.volume_options else { return Ok(()) };
@@ -292,7 +308,11 @@ mod tests {
             (r#"{"Binds":["::"]}"#, "invalid volume specification: '::'"),
             (r#"{"Binds":["/tmp:/x:bad"]}"#, "invalid mode: bad"),
             (r#"{"Binds":["/tmp:/"]}"#, "invalid volume specification: '/tmp:/'"),
-            (r#"{"Binds":["a!:/x"]}"#, "\"a!\" includes invalid characters for a local volume name"),
+            (r#"{"Binds":["x:/x"]}"#, "create x: volume name is too short"),
+            (
+                r#"{"Binds":["a!:/x"]}"#,
+                "create a!: \"a!\" includes invalid characters for a local volume name",
+            ),
             (
                 r#"{"Mounts":[{"Type":"bind","Target":"/x"}]}"#,
                 "invalid mount config for type \"bind\": field Source must not be empty",

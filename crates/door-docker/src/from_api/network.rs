@@ -60,7 +60,7 @@ pub(super) fn network(
         mode: host.network_mode.clone(),
         disabled: config.network_disabled,
         ports,
-        exposed: exposed(request, host)?,
+        exposed: exposed(request)?,
         publish_all: host.publish_all_ports && host.network_mode != "host",
         dns: host.dns.to_vec(),
         dns_search: host.dns_search.to_vec(),
@@ -168,7 +168,9 @@ fn ports(host: &HostConfig) -> Result<Vec<PortRequest>, Failure> {
     let invalid = |text: &str| Failure::invalid(format!("invalid port specification: {text:?}"));
     let mut all = Vec::new();
     for (text, bindings) in &host.port_bindings {
-        let port: Port = text.parse().map_err(|_| invalid(text))?;
+        // Docker's answer names the number alone.
+        let number = text.split('/').next().unwrap_or_default();
+        let port: Port = text.parse().map_err(|_| invalid(number))?;
         for binding in bindings {
             let range: PortRange = match binding.host_port.as_str() {
                 "" => PortRange { first: 0, last: 0 },
@@ -193,18 +195,13 @@ fn ports(host: &HostConfig) -> Result<Vec<PortRequest>, Failure> {
     Ok(all)
 }
 
-/// Ports that are exposed; those that are published are.
-fn exposed(request: &ContainerCreateRequest, host: &HostConfig) -> Result<BTreeSet<String>, Failure> {
+/// Ports that are exposed.
+fn exposed(request: &ContainerCreateRequest) -> Result<BTreeSet<String>, Failure> {
     let mut all = BTreeSet::new();
     for text in request.config.exposed_ports.keys() {
         let ports = port::parse_expose(text)
             .map_err(|_| Failure::invalid(format!("invalid port specification: {text:?}")))?;
         all.extend(ports.iter().map(Port::to_string));
-    }
-    for text in host.port_bindings.keys() {
-        if let Ok(port) = text.parse::<Port>() {
-            all.insert(port.to_string());
-        }
     }
     Ok(all)
 }
@@ -236,7 +233,7 @@ mod tests {
         };
         assert_eq!(options.ports, [port("127.0.0.1", 8080, 8090), port("::1", 0, 0)]);
         let exposed: Vec<&str> = options.exposed.iter().map(String::as_str).collect();
-        assert_eq!(exposed, ["53/udp", "80/tcp", "81/tcp", "90/udp", "91/udp"]);
+        assert_eq!(exposed, ["81/tcp", "90/udp", "91/udp"]);
         assert!(options.publish_all && options.disabled);
         assert_eq!((options.mode.as_str(), options.mac_address.as_str()), ("bridge", "02:42:ac:11:00:09"));
         assert_eq!((options.dns.len(), options.dns_search.len(), options.dns_options.len()), (1, 1, 1));

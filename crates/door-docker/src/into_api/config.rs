@@ -102,9 +102,6 @@ pub(super) fn host_config(record: &Record, asked: Option<HostConfig>, settings: 
     if host.log_config.config.is_null() {
         host.log_config.config = Map::empty();
     }
-    if host.port_bindings.is_null() {
-        host.port_bindings = Map::empty();
-    }
     host.restart_policy = policy(record.options.restart);
     host.auto_remove = record.options.auto_remove;
     or(&mut host.ipc_mode, if settings.ipc_mode.is_empty() { "private" } else { &settings.ipc_mode });

@@ -39,6 +39,8 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
     };
     let host = config::host_config(record, asked.host_config.clone(), beside.settings);
     let size = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    // The files are made by the first start, whether it succeeds or not.
+    let was_tried = record.state.started.is_some() || !record.state.error.is_empty();
     let mut told = ContainerInspect {
         id: record.id.clone(),
         created: time(Some(record.created)),
@@ -46,7 +48,7 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
         args: args.into(),
         state: Some(state(&record.state)),
         image: image_id(record),
-        log_path: log_path(record, &host.log_config.kind),
+        log_path: if was_tried { log_path(record, &host.log_config.kind) } else { String::new() },
         name: format!("/{}", record.name),
         restart_count: record.restart_count.into(),
         driver: DRIVER.to_owned(),
@@ -73,7 +75,7 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
     } else {
         told.storage = Some(serde_json::json!({"RootFS": {"Snapshot": {"Name": DRIVER}}}));
     }
-    if record.state.started.is_some() && !record.options.origin.is_empty() {
+    if was_tried && !record.options.origin.is_empty() {
         let directory = beside.settings.root.join("containers/moby").join(&record.id);
         let file = |name: &str| directory.join(name).display().to_string();
         (told.resolv_conf_path, told.hostname_path, told.hosts_path) =

@@ -2,6 +2,7 @@
 
 use gantry_docker_api::container::{ContainerCreateRequest, NetworkSettings, PortBinding, PortMap};
 use gantry_docker_api::network::EndpointSettings;
+use gantry_docker_api::port::Port;
 use gantry_docker_api::{List, Map};
 use gantry_engine::Record;
 use sha2::{Digest as _, Sha256};
@@ -52,8 +53,10 @@ pub(super) fn networks(
         settings.driver_opts.clone_from(&wish.driver_opts);
         settings.mac_address.clone_from(&wish.mac_address);
     }
-    if record.state.status.is_alive() {
+    if record.state.started.is_some() {
         settings.network_id = network_id(engine, name);
+    }
+    if record.state.status.is_alive() {
         settings.endpoint_id = endpoint_id(record, name);
     }
     if let Some(endpoint) = &record.endpoint {
@@ -72,20 +75,22 @@ pub(super) fn settings(record: &Record, asked: &ContainerCreateRequest, engine: 
     NetworkSettings {
         sandbox_id: sandbox,
         sandbox_key: endpoint.map(|endpoint| endpoint.netns.display().to_string()).unwrap_or_default(),
-        ports: ports(record),
+        ports: ports(record, asked),
         networks: networks(record, Some(asked), engine),
         ..NetworkSettings::default()
     }
 }
 
 /// The ports of a container that runs: where they are published, or `null`.
-fn ports(record: &Record) -> PortMap {
+fn ports(record: &Record, asked: &ContainerCreateRequest) -> PortMap {
     let mut all = PortMap::empty();
     let Some(endpoint) = record.endpoint.as_ref().filter(|_| record.state.status.is_alive()) else {
         return all;
     };
-    for port in &record.process.exposed {
-        all.insert(port.clone(), List::default());
+    let bound = asked.host_config.iter().flat_map(|host| host.port_bindings.keys());
+    let bound = bound.filter_map(|text| Some(text.parse::<Port>().ok()?.to_string()));
+    for port in record.process.exposed.iter().cloned().chain(bound) {
+        all.insert(port, List::default());
     }
     for port in &endpoint.ports {
         let name = format!("{}/{}", port.container_port, port.protocol);

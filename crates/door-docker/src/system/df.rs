@@ -14,7 +14,6 @@ use crate::failure::Failure;
 use crate::http::{Answer, Call, Outcome};
 use crate::{image, volume};
 
-const V1_42: ApiVersion = ApiVersion::new(1, 42);
 const V1_52: ApiVersion = ApiVersion::new(1, 52);
 const KINDS: [&str; 4] = ["container", "image", "volume", "build-cache"];
 
@@ -54,14 +53,10 @@ pub(super) async fn df(call: Call) -> Outcome {
         counted.build_cache = Some(crate::build::usage(&call.door).await?);
     }
     let is_verbose = call.query.is_set("verbose");
-    Ok(Answer::json(&if call.version < V1_52 {
-        lists(counted, call.version)
-    } else {
-        totals(&counted, is_verbose)
-    }))
+    Ok(Answer::json(&if call.version < V1_52 { lists(counted) } else { totals(&counted, is_verbose) }))
 }
 
-/// The images, with what they share, and the bytes of all their layers.
+/// The images, with what they share, and the bytes of all of them.
 async fn images(call: &Call) -> Result<(u64, Vec<ImageSummary>), Failure> {
     let all = call.door.engine.images().await?;
     let mut layers: HashMap<&str, (u64, usize)> = HashMap::new();
@@ -77,7 +72,9 @@ async fn images(call: &Call) -> Result<(u64, Vec<ImageSummary>), Failure> {
         }
     });
     let told = told.collect();
-    Ok((layers.values().map(|(bytes, _)| bytes).sum(), told))
+    let content: u64 = all.iter().map(|image| image.content_bytes).sum();
+    let files: u64 = layers.values().map(|(bytes, _)| bytes).sum();
+    Ok((files.saturating_add(content), told))
 }
 
 fn number(bytes: u64) -> i64 {
@@ -85,7 +82,7 @@ fn number(bytes: u64) -> i64 {
 }
 
 /// As clients before 1.52 know it. What was not asked for is `null`.
-fn lists(counted: Counted, version: ApiVersion) -> DiskUsage {
+fn lists(counted: Counted) -> DiskUsage {
     fn list<T>(items: Option<Vec<T>>) -> Option<List<T>> {
         Some(items.map_or_else(List::default, List::from))
     }
@@ -95,7 +92,6 @@ fn lists(counted: Counted, version: ApiVersion) -> DiskUsage {
         containers: list(counted.containers),
         volumes: list(counted.volumes),
         build_cache: list(counted.build_cache),
-        builder_size: (version < V1_42).then_some(0),
         ..DiskUsage::default()
     }
 }

@@ -15,6 +15,7 @@ use crate::failure::Failure;
 use crate::http::{Answer, Call, Outcome};
 use crate::into_api::DRIVER;
 
+const V1_46: ApiVersion = ApiVersion::new(1, 46);
 const V1_49: ApiVersion = ApiVersion::new(1, 49);
 const V1_50: ApiVersion = ApiVersion::new(1, 50);
 const HUB: &str = "docker.io";
@@ -43,6 +44,15 @@ pub(super) async fn info(call: Call) -> Outcome {
     if call.version < V1_50 {
         info.bridge_nf_iptables = Some(host::is_on("net/bridge/bridge-nf-call-iptables"));
         info.bridge_nf_ip6tables = Some(host::is_on("net/bridge/bridge-nf-call-ip6tables"));
+    }
+    if call.version < V1_46 {
+        info.containerd = None;
+    }
+    if call.version < V1_49
+        && let Some(registries) = &mut info.registry_config
+    {
+        registries.allow_nondistributable_cidrs = Some(List::default());
+        registries.allow_nondistributable_hostnames = Some(List::default());
     }
     if call.version >= V1_49 {
         info.firewall_backend =
