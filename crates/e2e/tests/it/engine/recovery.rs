@@ -9,7 +9,7 @@ use super::{TRAP, detached, remove};
 fn containers_outlive_a_daemon_that_is_killed() {
     require_engine!("dockerd");
     let (daemon, docker) = Docker::engine("gt-engk");
-    let Some(daemon) = daemon else { return gantry_testkit::skip_test!("the reference is not killed") };
+    let Some(daemon) = daemon else { gantry_testkit::skip_test!("the reference is not killed") };
     detached(&docker, "k-runs", &[], &["sh", "-c", TRAP]);
     detached(&docker, "k-ends", &[], &["sh", "-c", "sleep 2; exit 9"]);
     detached(&docker, "k-again", &["--restart", "always"], &["sh", "-c", "sleep 2"]);
