@@ -50,7 +50,7 @@ pub use archive::{ExportImage, ExportRequest, ImportRequest, Imported, Naming};
 pub use collect::{Schedule, plan};
 pub use content::{IngestStatus, Reader, Writer, WriterStatus};
 pub use context::Context;
-pub use diff::DiffRequest;
+pub use diff::{DiffRequest, SnapshotLayer};
 pub use documents::{CONTAINER_DOCUMENT, ENGINE_NAMESPACE, ENGINE_TOPICS, Step};
 pub use error::{Error, Result, chain};
 pub use events::Events;
@@ -63,7 +63,7 @@ pub use gantry_metadata::{
 };
 pub use gantry_registry as registry;
 pub use mounts::{ActivateRequest, Activation, ActiveMount};
-pub use pull::{Access, Breadth, Concurrency, PullRequest, Pulled, Unpack};
+pub use pull::{Access, Adoption, Breadth, Concurrency, PullRequest, Pulled, Unpack};
 pub use push::PushRequest;
 pub use repair::Repair;
 pub use snapshots::{SnapshotRequest, Usage, proxy};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gantry_engine::image::SnapshotImage;
+use gantry_engine::image::Afterwards;
 use gantry_engine::{
     AttachRequest, Attached, Container, Frame, HealthCheck, Isolation, LogOptions, NetworkOptions, Options,
     Process, WaitFor,
@@ -11,7 +11,7 @@ use gantry_engine::{
 use super::{Build, State};
 use crate::dockerfile::{Form, Heredoc, Network};
 use crate::output::{Output, short_id};
-use crate::{Error, Result};
+use crate::{Error, Remove, Result};
 
 impl Build {
     pub(super) async fn run_command(
@@ -43,11 +43,12 @@ impl Build {
         if code != 0 {
             return Err(Error::Command { command: command.join(" "), code });
         }
-        // The files of its start are none of the image's.
-        self.engine().container_forget_places(&container).await?;
         let image = self.config(state, &text);
-        let snapshot = SnapshotImage { snapshot: container.id.clone(), parent: Some(parent), image };
-        let digest = self.engine().image_from_snapshot(snapshot).await?;
+        let afterwards = match self.request.remove {
+            Remove::Never => Afterwards::Kept,
+            Remove::OnSuccess | Remove::Always => Afterwards::Given,
+        };
+        let digest = self.engine().image_from_container(&container, parent, image, afterwards).await?;
         self.finish(out, state, &key, &text, &digest).await
     }
 

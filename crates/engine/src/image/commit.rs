@@ -11,9 +11,11 @@
 use std::sync::Arc;
 
 use gantry_primitives::progress::Reporter;
-use gantry_primitives::{Context, DiffRequest, SnapshotRequest, Unpack};
+use gantry_primitives::{Adoption, Context, DiffRequest, SnapshotLayer, SnapshotRequest, Unpack};
 use gantry_types::platform::Matcher;
-use gantry_types::{Descriptor, DiffId, Digest, ErrorKind, Labels, Mount, Platform, Reference, labels};
+use gantry_types::{
+    ChainId, Descriptor, DiffId, Digest, ErrorKind, Labels, Mount, Platform, Reference, labels,
+};
 use jiff::Timestamp;
 
 use super::config::{Empty, Healthcheck};
@@ -34,6 +36,18 @@ pub struct SnapshotImage {
     pub parent: Option<FoundImage>,
     /// The rest.
     pub image: ConfigRequest,
+    /// What becomes of the snapshot.
+    pub afterwards: Afterwards,
+}
+
+/// What becomes of a snapshot that an image was made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It stays.
+    #[default]
+    Kept,
+    /// It becomes the snapshot of the new layer, which is not unpacked then. Nothing may write to it any more.
+    Given,
 }
 
 /// What an image says, beside its layers.
@@ -83,9 +97,12 @@ impl Engine {
         let engine = self.clone();
         self.owned("making an image", async move {
             let lease = engine.lease().await?;
-            let layer = engine.layer_of(&lease.context, &request.snapshot, request.parent.as_ref()).await?;
-            let digest =
-                engine.make_image(&lease.context, request.parent.as_ref(), layer, request.image).await?;
+            let parent = request.parent.as_ref();
+            let layer = engine.layer_of(&lease.context, &request.snapshot, parent).await?;
+            if let (Some(layer), Afterwards::Given) = (&layer, request.afterwards) {
+                engine.give_snapshot(&lease.context, request.snapshot, parent, layer).await;
+            }
+            let digest = engine.make_image(&lease.context, parent, layer, request.image).await?;
             lease.end().await;
             Ok(digest)
         })
@@ -208,6 +225,25 @@ impl Engine {
         (layers, document)
     }
 
+    /// Has a snapshot become that of the layer that was made of it. Where that cannot be, the layer is unpacked.
+    async fn give_snapshot(
+        &self,
+        context: &Context,
+        key: String,
+        parent: Option<&FoundImage>,
+        layer: &NewLayer,
+    ) {
+        let mut diffs = parent.map(|parent| parent.document.rootfs.diff_ids.clone()).unwrap_or_default();
+        diffs.push(layer.diff.clone());
+        let mut chains = ChainId::chain(&diffs);
+        let Some(chain) = chains.pop() else { return };
+        let snapshotter = self.snapshotter().to_owned();
+        let adoption = Adoption { snapshotter, key, parent: chains.pop(), chain };
+        if let Err(error) = self.shared.store.snapshot_adopt(context.clone(), adoption).await {
+            tracing::debug!(%error, "the layer of a snapshot is unpacked");
+        }
+    }
+
     /// What a snapshot has over its parent's image, as a layer; None for nothing.
     async fn layer_of(
         &self,
@@ -217,6 +253,12 @@ impl Engine {
     ) -> Result<Option<NewLayer>> {
         let store = &self.shared.store;
         let snapshotter = self.snapshotter().to_owned();
+        let made = store.snapshot_layer(context.clone(), snapshotter.clone(), snapshot.to_owned()).await?;
+        match made {
+            SnapshotLayer::Empty => return Ok(None),
+            SnapshotLayer::Stored(descriptor) => return new_layer(*descriptor),
+            SnapshotLayer::Unknown => {}
+        }
         let right = store.snapshot_mounts(context.clone(), snapshotter.clone(), snapshot.to_owned()).await?;
         let chain = parent.map(|parent| parent.of.chain.clone()).unwrap_or_default();
         let view = format!("diff-{}", crate::names::id());
@@ -237,11 +279,7 @@ impl Engine {
         if has_view && let Err(error) = store.snapshot_remove(context.clone(), snapshotter, view).await {
             tracing::warn!(%error, "a view stays until its lease ends");
         }
-        let descriptor = made?;
-        let diff =
-            descriptor.annotations.get(labels::UNCOMPRESSED).and_then(|digest| Digest::parse(digest).ok());
-        let diff = DiffId(diff.ok_or(Error::Panicked("making a layer"))?);
-        Ok((diff.0.as_str() != EMPTY_TAR).then_some(NewLayer { descriptor, diff }))
+        new_layer(made?)
     }
 
     /// Unpacks an image that was made here: the next step of a build begins with it.
@@ -330,6 +368,13 @@ impl Engine {
         let found = self.image_documents(&of.reference, image, platform.as_ref()).await;
         found.map_err(|error| if error.kind() == ErrorKind::NotFound { gone() } else { error })
     }
+}
+
+/// A layer with its diff id; None for one without entries.
+fn new_layer(descriptor: Descriptor) -> Result<Option<NewLayer>> {
+    let diff = descriptor.annotations.get(labels::UNCOMPRESSED).and_then(|digest| Digest::parse(digest).ok());
+    let diff = DiffId(diff.ok_or(Error::Panicked("making a layer"))?);
+    Ok((diff.0.as_str() != EMPTY_TAR).then_some(NewLayer { descriptor, diff }))
 }
 
 /// What the image of a container says: what is asked for, else what the container does.

@@ -40,7 +40,7 @@ mod write;
 pub use gantry_primitives::registry::{Credential, Secret};
 
 pub use self::changes::Change;
-pub use self::commit::{CommitRequest, ConfigRequest, SnapshotImage};
+pub use self::commit::{Afterwards, CommitRequest, ConfigRequest, SnapshotImage};
 pub use self::config::{Empty, Healthcheck, HistoryEntry, ImageDocument, ImageSettings, RootFs};
 pub(crate) use self::documents::Images;
 pub use self::import::ImageImport;

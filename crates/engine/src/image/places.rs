@@ -12,10 +12,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use gantry_sys::path::open_beneath;
-use gantry_types::Mount;
+use gantry_types::{Digest, Mount};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fgetxattr, openat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::{Afterwards, ConfigRequest, FoundImage, SnapshotImage};
 use crate::{Container, Engine, Error, Result};
 
 /// Files in `/etc`.
@@ -28,19 +29,34 @@ const DIRECTORIES: [&CStr; 3] = [c"dev", c"proc", c"sys"];
 const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
 impl Engine {
-    /// Removes what the start of a container that has ended made in its files for its mounts.
+    /// Makes an image of a container that has ended, as a step of a build: without what its start made for its mounts. A container
+    /// that gives its files away cannot be started again.
     ///
     /// # Errors
     /// Conflict for a container that runs; what the store and the kernel say.
-    pub async fn container_forget_places(&self, container: &Arc<Container>) -> Result<()> {
+    pub async fn image_from_container(
+        &self,
+        container: &Arc<Container>,
+        parent: FoundImage,
+        image: ConfigRequest,
+        afterwards: Afterwards,
+    ) -> Result<Digest> {
         container.require_own()?;
-        let _gate = container.gate.lock().await;
-        if container.record().state.status.is_alive() {
-            return Err(Error::Conflict(format!("container {} is running", container.id)));
-        }
-        let (snapshotter, key) = (self.snapshotter().to_owned(), container.id.clone());
-        let mounts = self.shared.store.snapshot_mounts(self.context(), snapshotter, key).await?;
-        self.blocking("cleaning a container's files", move || clean(&mounts)).await
+        let (engine, container) = (self.clone(), Arc::clone(container));
+        self.owned("making an image", async move {
+            // Nobody starts it meanwhile.
+            let _gate = container.gate.lock().await;
+            if container.record().state.status.is_alive() {
+                return Err(Error::Conflict(format!("container {} is running", container.id)));
+            }
+            let (snapshotter, snapshot) = (engine.snapshotter().to_owned(), container.id.clone());
+            let store = &engine.shared.store;
+            let mounts = store.snapshot_mounts(engine.context(), snapshotter, snapshot.clone()).await?;
+            engine.blocking("cleaning a container's files", move || clean(&mounts)).await?;
+            let request = SnapshotImage { snapshot, parent: Some(parent), image, afterwards };
+            engine.image_from_snapshot(request).await
+        })
+        .await
     }
 }
 

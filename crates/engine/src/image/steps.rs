@@ -18,7 +18,7 @@ use rustix::mount::{
 };
 
 use super::lease::Lease;
-use super::{ConfigRequest, FoundImage, SnapshotImage};
+use super::{Afterwards, ConfigRequest, FoundImage, SnapshotImage};
 use crate::{Engine, Error, Result};
 
 /// The kind of documents that hold what is remembered of builds.
@@ -153,8 +153,8 @@ impl Engine {
         parent: Option<FoundImage>,
         image: ConfigRequest,
     ) -> Result<Digest> {
-        let snapshot = workspace.key.clone();
-        let made = self.image_from_snapshot(SnapshotImage { snapshot, parent, image }).await;
+        let (snapshot, afterwards) = (workspace.key.clone(), Afterwards::Given);
+        let made = self.image_from_snapshot(SnapshotImage { snapshot, parent, image, afterwards }).await;
         workspace.end().await;
         made
     }

@@ -178,6 +178,7 @@ async fn a_snapshot_becomes_an_image_and_goes_with_the_one_above_it() {
     let image = |text: &str| SnapshotImage {
         snapshot: "work".into(),
         parent: Some(base.clone()),
+        afterwards: Default::default(),
         image: ConfigRequest { history: step(text), ..ConfigRequest::default() },
     };
     // Nothing has changed: there is no layer.

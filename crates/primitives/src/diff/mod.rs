@@ -2,6 +2,8 @@
 
 mod apply;
 mod create;
+mod snapshot;
 pub(crate) mod view;
 
 pub use create::DiffRequest;
+pub use snapshot::SnapshotLayer;

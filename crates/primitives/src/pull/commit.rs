@@ -1,5 +1,7 @@
 //! Unpacked layers become snapshots, the lowest first.
 
+mod adopt;
+
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -15,6 +17,8 @@ use crate::snapshots::{RemoteLayer, SnapshotRequest};
 use crate::spans::{blob_span, blocking_within, span};
 use crate::store::Inner;
 use crate::{Context, Error, Result, Store};
+
+pub use adopt::Adoption;
 
 /// What of an image is to be unpacked for a snapshotter.
 pub(crate) struct UnpackPlan {

@@ -27,6 +27,7 @@ use crate::progress::{Reporter, Stage};
 use crate::spans::{span, within};
 use crate::{Context, Error, Result, Store};
 
+pub use commit::Adoption;
 pub(crate) use commit::ChainLocks;
 use graph::{Graph, ImagePlan};
 pub(crate) use layer::{LayerDone, LayerKey};
