@@ -43,7 +43,8 @@ pub fn remove(change: &mut Change<'_>, kind: &str, name: &str) -> Result<(), Err
 /// # Errors
 /// Those of the database.
 pub fn exists(view: &View<'_>, kind: &str, name: &str) -> Result<bool, Error> {
-    let found = view.row("SELECT 1 FROM document WHERE kind = ?1 AND name = ?2", params![kind, name], |_| Ok(()))?;
+    let found =
+        view.row("SELECT 1 FROM document WHERE kind = ?1 AND name = ?2", params![kind, name], |_| Ok(()))?;
     Ok(found.is_some())
 }
 

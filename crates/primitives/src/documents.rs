@@ -80,7 +80,11 @@ impl Store {
 }
 
 /// Refuses to change a container that the engine has made, whose record is half of what it keeps (DESIGN 5: the owner's door).
-pub(crate) fn refuse_owned(change: &gantry_metadata::Change<'_>, namespace: &Namespace, id: &str) -> Result<()> {
+pub(crate) fn refuse_owned(
+    change: &gantry_metadata::Change<'_>,
+    namespace: &Namespace,
+    id: &str,
+) -> Result<()> {
     if namespace.as_str() == ENGINE_NAMESPACE && documents::exists(change, CONTAINER_DOCUMENT, id)? {
         let reason = "belongs to Gantry's engine: use docker or gantry for this".to_owned();
         return Err(crate::Error::Refused { what: "container", name: id.to_owned(), reason });
