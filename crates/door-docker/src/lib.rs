@@ -18,6 +18,8 @@ mod door;
 mod exec;
 mod failure;
 mod from_api;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod http;
 mod image;
 mod into_api;

@@ -89,7 +89,7 @@ pub(super) async fn attach(call: Call, name: &str) -> Outcome {
 }
 
 /// What the container wrote until now.
-async fn past(
+pub(super) async fn past(
     call: &Call,
     container: &Arc<Container>,
     request: AttachRequest,
@@ -139,10 +139,4 @@ pub(crate) fn event(container: &Container, action: &str) -> gantry_engine::Event
         id: record.id.clone(),
         attributes,
     }
-}
-
-/// `GET /containers/{name}/attach/ws`
-pub(super) async fn websocket(call: Call, name: &str) -> Outcome {
-    find(&call, name).await?;
-    Err(Failure::unsupported("attaching by WebSocket is not supported: attach by POST, with Upgrade: tcp"))
 }

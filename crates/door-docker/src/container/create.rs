@@ -1,5 +1,7 @@
 //! Making a container.
 
+use std::time::Instant;
+
 use gantry_docker_api::container::{ContainerCreateRequest, ContainerCreateResponse};
 use gantry_types::Platform;
 use http::StatusCode;
@@ -24,10 +26,12 @@ pub(super) async fn create(mut call: Call) -> Outcome {
         gantry_engine::signal(&asked.options.stop_signal)?;
     }
     let name = call.query.get("name");
+    let began = Instant::now();
     let made = call.door.engine.container_create(name, &asked.image, platform, asked.options).await?;
+    let took = began.elapsed();
     let mut warnings = asked.warnings;
     warnings
         .extend(made.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
     let answer = ContainerCreateResponse { id: made.id, warnings: warnings.into() };
-    Ok(Answer::json_with(StatusCode::CREATED, &answer))
+    Ok(Answer::json_with(StatusCode::CREATED, &answer).timing("engine", took))
 }

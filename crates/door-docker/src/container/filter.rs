@@ -216,6 +216,12 @@ pub(super) fn is_active(record: &Record) -> bool {
     record.state.status.is_alive() || record.state.status == Status::Restarting
 }
 
+/// Whether a record is asked for, if the filters are any.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn matches(filters: Filters, record: &Record) -> bool {
+    Filter::new(filters).is_ok_and(|filter| filter.matches(record, &str::to_owned))
+}
+
 /// The time of the filter `until`: seconds since 1970, a date, or how long ago.
 ///
 /// # Errors

@@ -1,6 +1,6 @@
 //! What changes the state of a container.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_engine::RemoveRequest;
 
@@ -15,8 +15,9 @@ pub(super) async fn start(call: Call, name: &str) -> Outcome {
     if !call.query.text("checkpoint").is_empty() {
         return Err(Failure::unsupported("checkpoints are not supported by this door"));
     }
+    let began = Instant::now();
     call.door.engine.container_start(&container).await?;
-    Ok(Answer::none())
+    Ok(Answer::none().timing("engine", began.elapsed()))
 }
 
 /// The signal and the time that a request names.

@@ -15,6 +15,7 @@ mod stats;
 mod top;
 mod update;
 mod wait;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ use crate::failure::Failure;
 use crate::http::{Call, Outcome};
 
 pub(crate) use self::attach::{event, hijack, keys};
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::filter::matches;
 pub(crate) use self::filter::until;
 pub(crate) use self::list::usage;
 pub(crate) use self::logs::time as log_time;
@@ -38,7 +41,7 @@ pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
         (&Method::POST, ["create"]) => create::create(call).await,
         (&Method::POST, ["prune"]) => prune::prune(call).await,
         (&Method::GET, [name @ .., "attach", "ws"]) if !name.is_empty() => {
-            attach::websocket(call, &name.join("/")).await
+            websocket::attach(call, &name.join("/")).await
         }
         (&Method::DELETE, [_, ..]) => life::remove(call, &rest.join("/")).await,
         (_, [name @ .., "checkpoints"]) if !name.is_empty() => {

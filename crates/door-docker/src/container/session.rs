@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::http::Wire;
 
 /// How long output is waited for that others of the process's streams write after its end.
-const AFTER_EXIT: Duration = Duration::from_secs(2);
+pub(super) const AFTER_EXIT: Duration = Duration::from_secs(2);
 /// What is read of a client at once.
 const READ_BYTES: usize = 32 << 10;
 

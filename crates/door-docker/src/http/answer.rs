@@ -1,5 +1,7 @@
 //! What a handler answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use gantry_docker_api::media_type;
 use gantry_docker_api::message::ErrorResponse;
@@ -100,6 +102,12 @@ impl Answer {
         let (sender, receiver) = mpsc::channel(QUEUE);
         tokio::spawn(send(Sender(sender)));
         Self::body(media_type, Body::Channel(receiver))
+    }
+
+    /// Tells how long a step took (Server-Timing, W3C), for whoever looks for milliseconds.
+    pub(crate) fn timing(self, step: &str, took: Duration) -> Self {
+        let milliseconds = took.as_secs_f64() * 1000.0;
+        self.header(HeaderName::from_static("server-timing"), &format!("{step};dur={milliseconds:.3}"))
     }
 
     /// An error, as clients read it.

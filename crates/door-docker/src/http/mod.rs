@@ -20,9 +20,13 @@ mod socket;
 pub(crate) use answer::{Answer, Outcome, Sender};
 pub(crate) use body::{Body, Broken};
 pub(crate) use call::Call;
+#[cfg(feature = "fuzzing")]
+pub(crate) use call::read_json;
 pub(crate) use h2::NO_BUILDKIT;
 pub(crate) use hijack::{Hijack, Wire};
 pub use listener::Listener;
+#[cfg(feature = "fuzzing")]
+pub(crate) use query::Query;
 
 /// A path without percent signs.
 pub(crate) fn decode_path(path: &str) -> Result<std::borrow::Cow<'_, str>, crate::failure::Failure> {
