@@ -121,7 +121,7 @@ impl Build {
     /// Builds all stages of the plan, and gives the image of the last one.
     ///
     /// # Cancel safety
-    /// What was begun is undone by [`Build::end`].
+    /// It is not dropped: it ends by itself when nobody listens, and [`Build::end`] undoes what was begun.
     pub(crate) async fn run(&mut self, out: &mut Output) -> Result<Digest> {
         for name in self.request.cache_from.clone() {
             // As with docker, what is not here helps nobody.
@@ -210,14 +210,12 @@ impl Build {
         Ok(())
     }
 
-    /// Writes down what is to be remembered. What was not finished because nobody waits for it goes.
-    pub(crate) async fn end(&mut self, succeeded: bool) {
+    /// Writes down what is to be remembered. The container of a command that failed stays, as with docker, unless the request says
+    /// something else; of a build that nobody waits for nothing does.
+    pub(crate) async fn end(&mut self, failed: Option<&Error>) {
         self.builder.shared.save_cache().await;
-        let is_running = |container: &Arc<Container>| container.record().state.status.is_alive();
-        if succeeded || self.request.remove == Remove::Never && !self.containers.iter().any(is_running) {
-            return;
-        }
-        if self.request.remove == Remove::Always || self.containers.iter().any(is_running) {
+        let removes = matches!(failed, Some(Error::Cancelled)) || self.request.remove == Remove::Always;
+        if failed.is_some() && removes {
             // Nothing more can be told.
             let _ = self.remove_containers(None).await;
         }

@@ -103,12 +103,8 @@ impl Builder {
 
 /// Builds to the end, or until nobody listens; then nothing of it is left.
 async fn run(mut build: Box<Build>, mut out: Output) -> Result<Digest> {
-    let closed = out.closed();
-    let built = tokio::select! {
-        built = build.run(&mut out) => built,
-        () = closed => Err(Error::Cancelled),
-    };
-    build.end(built.is_ok()).await;
+    let built = build.run(&mut out).await;
+    build.end(built.as_ref().err()).await;
     match built {
         Ok(digest) => {
             let told = async {

@@ -110,7 +110,8 @@ impl Output {
         })
     }
 
-    /// Resolves when nobody listens any more.
+    /// Resolves when nobody listens any more: for whatever may take long. Everything else is brought to its end, so that what it makes is
+    /// known.
     pub(crate) fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
         let send = self.send.clone();
         async move { send.closed().await }

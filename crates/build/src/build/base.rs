@@ -121,7 +121,10 @@ impl Build {
             credential,
             listener: Arc::clone(&out.pulls()),
         };
-        engine.image_pull(pull).await?;
+        tokio::select! {
+            pulled = engine.image_pull(pull) => drop(pulled?),
+            () = out.closed() => return Err(Error::Cancelled),
+        }
         Ok(engine.image(&reference.to_string(), platform).await?)
     }
 }

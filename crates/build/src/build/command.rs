@@ -121,7 +121,14 @@ impl Build {
         if let Some(streams) = streams {
             let (mut output, _input) = streams.split();
             let (mut stdout, mut stderr) = (Text::default(), Text::default());
-            while let Some(frame) = output.next().await? {
+            let closed = out.closed();
+            tokio::pin!(closed);
+            loop {
+                let frame = tokio::select! {
+                    frame = output.next() => frame?,
+                    () = &mut closed => return Err(Error::Cancelled),
+                };
+                let Some(frame) = frame else { break };
                 match frame {
                     Frame::Stdout(bytes) => out.text(stdout.take(&bytes)).await?,
                     Frame::Stderr(bytes) => out.error_text(&stderr.take(&bytes)).await?,
@@ -129,7 +136,11 @@ impl Build {
                 }
             }
         }
-        Ok(ended.await.exit_code)
+        let closed = out.closed();
+        tokio::select! {
+            moment = ended => Ok(moment.exit_code),
+            () = closed => Err(Error::Cancelled),
+        }
     }
 }
 
