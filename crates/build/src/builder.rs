@@ -95,14 +95,18 @@ impl Builder {
         let build = Box::new(build);
         let end = tokio::spawn(async move {
             let _permit = permit;
-            run(build, out).await
+            let mut build = build;
+            let built = run(&mut build, out).await;
+            // With the files of its context.
+            tokio::task::spawn_blocking(move || drop(build));
+            built
         });
         Ok(Running { messages, end })
     }
 }
 
 /// Builds to the end, or until nobody listens; then nothing of it is left.
-async fn run(mut build: Box<Build>, mut out: Output) -> Result<Digest> {
+async fn run(build: &mut Build, mut out: Output) -> Result<Digest> {
     let built = build.run(&mut out).await;
     build.end(built.as_ref().err()).await;
     match built {

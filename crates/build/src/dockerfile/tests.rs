@@ -129,3 +129,41 @@ fn health_checks_and_triggers_are_read() {
 fn errors_name_their_line() {
     assert_eq!(refused("\nFOO x"), "dockerfile parse error on line 3: unknown instruction: FOO");
 }
+
+/// Numbers that are the same every time.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % below as u64) as usize
+    }
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    let seed = b"# escape=`\nARG a=${b:-c}\nFROM x:$a AS y\nRUN <<E `\n z\ntext\nE\nENV a=\"b c\" d='e' f=${g%%*}\nCOPY --from=y [\"a\", \"b\"]\nHEALTHCHECK --interval=1s CMD x\nONBUILD RUN y\n";
+    let pieces: [&[u8]; 10] = [b"<<", b"${", b"}", b"\"", b"\\\n", b"#", b"--", b"[", b"\xff", b"\0"];
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    for _ in 0..20_000 {
+        let mut bytes = seed.to_vec();
+        for _ in 0..=numbers.next(6) {
+            let at = numbers.next(bytes.len());
+            match numbers.next(3) {
+                0 => drop(bytes.remove(at)),
+                1 => bytes[at] = numbers.next(256) as u8,
+                _ => drop(bytes.splice(at..at, pieces[numbers.next(pieces.len())].iter().copied())),
+            }
+        }
+        if let Ok(dockerfile) = Dockerfile::parse(&bytes) {
+            let _ = crate::plan::plan(&dockerfile, "", &crate::arguments::Arguments::default());
+            let mut settings = crate::settings::Settings::default();
+            for step in dockerfile.stages.iter().flat_map(|stage| &stage.steps) {
+                let env = settings.image.env.clone();
+                let _ = settings.apply(&step.instruction, dockerfile.escape, &env);
+            }
+        }
+    }
+}
