@@ -119,12 +119,11 @@ impl Builder {
                 self.shared.cache().forget(&name);
                 continue;
             };
-            let below = entry
-                .parent
-                .as_ref()
-                .and_then(|parent| images.get(parent))
-                .map_or(0, |image| image.layers.len());
-            let size = image.layers.iter().skip(below).map(|(_, bytes)| bytes).sum();
+            let below = entry.parent.as_ref().and_then(|parent| images.get(parent));
+            let below: HashSet<&String> =
+                below.iter().flat_map(|image| &image.layers).map(|(id, _)| id).collect();
+            let own = image.layers.iter().filter(|(id, _)| !below.contains(id));
+            let size = own.map(|(_, bytes)| bytes).sum();
             let parents = entry.parent.as_ref().and_then(|parent| names.get(parent)).cloned();
             let item = CacheItem {
                 id: name,
