@@ -72,9 +72,13 @@ async fn images(call: &Call) -> Result<(u64, Vec<ImageSummary>), Failure> {
         }
     });
     let told = told.collect();
-    let content: u64 = all.iter().map(|image| image.content_bytes).sum();
+    // Manifests and configurations: each image has its own.
+    let rest = |image: &gantry_engine::image::ImageSummary| {
+        image.bytes().saturating_sub(image.layers.iter().map(|(_, bytes)| bytes).sum())
+    };
+    let documents: u64 = all.iter().map(rest).sum();
     let files: u64 = layers.values().map(|(bytes, _)| bytes).sum();
-    Ok((files.saturating_add(content), told))
+    Ok((files.saturating_add(documents), told))
 }
 
 fn number(bytes: u64) -> i64 {
