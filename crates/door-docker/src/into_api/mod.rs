@@ -33,3 +33,6 @@ pub(crate) fn image_id(record: &Record) -> String {
     let digest = record.image.target.as_ref().or(record.image.manifest.as_ref());
     digest.map_or_else(String::new, ToString::to_string)
 }
+
+#[cfg(test)]
+mod tests;
