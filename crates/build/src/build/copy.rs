@@ -30,6 +30,17 @@ struct Wanted {
     texts: Vec<String>,
 }
 
+/// One instruction.
+struct Job<'a> {
+    /// The number of its stage.
+    number: usize,
+    /// `COPY` or `ADD`.
+    name: &'static str,
+    copy: &'a Transfer,
+    wanted: Wanted,
+    owners: Owners,
+}
+
 /// What is copied, with its hash.
 struct Found {
     sources: Vec<Source>,
@@ -60,7 +71,9 @@ impl Build {
             true => Owners::Changed,
             false => Owners::Kept,
         };
-        let found = self.find(out, number, state, name, copy, &wanted, owners).await?;
+        let job = Job { number, name, copy, wanted, owners };
+        let found = self.find(out, state, &job).await?;
+        let wanted = &job.wanted;
         let target = self.target(state, &wanted.target);
         if found.sources.len() > 1 && !target.ends_with('/') {
             return Err(fail(format!(
@@ -80,7 +93,7 @@ impl Build {
         }
         let archives = if name == "ADD" { Archives::Unpacked } else { Archives::Copied };
         let place = Place { path: target, owner: None, mode: wanted.mode, archives };
-        let digest = self.transfer(state, &text, name, found, place, wanted.chown, owners).await?;
+        let digest = self.transfer(state, &text, job, found, place).await?;
         self.finish(out, state, &key, &text, &digest).await
     }
 
@@ -147,18 +160,9 @@ impl Build {
         Ok((files.root()?, Some(files)))
     }
 
-    #[allow(clippy::too_many_arguments)]
-    async fn find(
-        &self,
-        out: &Output,
-        number: usize,
-        state: &State,
-        name: &'static str,
-        copy: &Transfer,
-        wanted: &Wanted,
-        owners: Owners,
-    ) -> Result<Found> {
-        let (root, files) = self.source_root(out, number, state, copy).await?;
+    async fn find(&self, out: &Output, state: &State, job: &Job<'_>) -> Result<Found> {
+        let (root, files) = self.source_root(out, job.number, state, job.copy).await?;
+        let (wanted, name, owners) = (&job.wanted, job.name, job.owners);
         let texts = if wanted.texts.is_empty() { None } else { Some(self.scratch.open("texts")?) };
         let (sources, names) = (wanted.sources.clone(), wanted.texts.clone());
         let found = blocking("looking for files", move || {
@@ -178,17 +182,15 @@ impl Build {
         Ok(Found { sources, hash, _files: files })
     }
 
-    #[allow(clippy::too_many_arguments)]
     async fn transfer(
         &self,
         state: &State,
         text: &str,
-        name: &'static str,
+        job: Job<'_>,
         found: Found,
         mut place: Place,
-        chown: String,
-        owners: Owners,
     ) -> Result<Digest> {
+        let (name, chown, owners) = (job.name, job.wanted.chown, job.owners);
         let image = self.config(state, text);
         let workspace = self.engine().workspace(state.image.as_ref()).await?;
         let root = workspace.root()?;

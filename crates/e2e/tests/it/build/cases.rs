@@ -1,4 +1,4 @@
-//! Dockerfiles of `tests/cases`, whose output, configuration, history and layers are those that dockerd 28.5 gives.
+//! Dockerfiles of `cases`, whose output, configuration, history and layers are those that dockerd 28.5 gives.
 //!
 //! `GANTRY_BLESS=1` writes what is expected: with `GANTRY_DAEMON=containerd` and dockerd 28.5 in `GANTRY_DOCKERD`.
 
@@ -81,7 +81,7 @@ fn users() {
 fn check(case: &str, options: &[&str]) {
     require_engine!("dockerd");
     let docker = shared();
-    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/build");
     let context = tempfile::tempdir().unwrap();
     copy(&tests.join("cases").join(case), context.path());
     let tag = format!("result-{case}");

@@ -1,0 +1,6 @@
+//! Builds without BuildKit behind the real docker client. Proven on dockerd: `GANTRY_DAEMON=containerd`.
+
+mod base;
+mod cases;
+mod hostile;
+mod sessions;
