@@ -35,9 +35,11 @@ pub(crate) fn container(mut request: ContainerCreateRequest, version: ApiVersion
     if request == ContainerCreateRequest::default() {
         return Err(Failure::invalid("config cannot be empty in order to create a container"));
     }
+    // Also a client that says nothing of it has a version.
+    request.host_config.get_or_insert_default();
     gates::apply(&mut request, version)?;
-    if network::is_default(&request.host_config.get_or_insert_default().network_mode) {
-        let host = request.host_config.get_or_insert_default();
+    let host = request.host_config.get_or_insert_default();
+    if network::is_default(&host.network_mode) {
         "bridge".clone_into(&mut host.network_mode);
     }
     let host = request.host_config.clone().unwrap_or_default();

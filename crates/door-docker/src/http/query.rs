@@ -90,7 +90,8 @@ pub(crate) enum Plus {
 /// # Errors
 /// 400 for percent signs without two digits, for zero bytes, and for what is no UTF-8.
 pub(crate) fn decode(text: &str, plus: Plus) -> Result<Cow<'_, str>, Failure> {
-    let is_plain = !text.bytes().any(|byte| byte == b'%' || byte == b'+' && plus == Plus::IsSpace);
+    let is_plain =
+        !text.bytes().any(|byte| matches!(byte, b'%' | 0) || byte == b'+' && plus == Plus::IsSpace);
     if is_plain {
         return Ok(Cow::Borrowed(text));
     }

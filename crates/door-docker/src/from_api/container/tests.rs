@@ -152,3 +152,11 @@ fn what_means_nothing_is_told() {
     let warnings = asked(r#"{"HostConfig":{"CpuPercent":5,"OomKillDisable":true}}"#).unwrap().warnings;
     assert_eq!(warnings.len(), 2);
 }
+
+#[test]
+fn a_request_without_a_host_configuration_has_its_version_s_defaults() {
+    let request: ContainerCreateRequest = serde_json::from_str(r#"{"Image":"i"}"#).unwrap();
+    let mode = |version| container(request.clone(), version).unwrap().options.isolation.cgroupns_mode;
+    assert_eq!(mode(ApiVersion::new(1, 40)), "host");
+    assert_eq!(mode(ApiVersion::MAX), "");
+}
