@@ -115,7 +115,7 @@ impl Build {
     }
 
     pub(crate) async fn tag(&self, digest: &Digest, tag: &Reference) -> Result<()> {
-        Ok(self.builder.shared.engine.image_tag(digest.as_str(), tag).await?)
+        Ok(self.builder.shared.engine.image_tag_built(digest, tag).await?)
     }
 
     /// Builds all stages of the plan, and gives the image of the last one.

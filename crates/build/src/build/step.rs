@@ -111,7 +111,7 @@ impl Build {
 
     async fn remembered(&self, key: &str) -> Result<Option<FoundImage>> {
         let Some(digest) = self.builder.shared.cache().get(key) else { return Ok(None) };
-        match self.engine().image_built(&digest).await {
+        match self.engine().image_of_step(&digest).await {
             Ok(found) => Ok(Some(found)),
             // Somebody has removed it.
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -144,7 +144,7 @@ impl Build {
         let image = self.config(state, text);
         let digest = self.engine().image_with_layer_of(state.image.clone(), layer, image).await?;
         self.remember(key, state, text, &digest);
-        Ok(Some(self.engine().image_built(&digest).await?))
+        Ok(Some(self.engine().image_of_step(&digest).await?))
     }
 
     pub(super) fn config(&self, state: &State, text: &str) -> ConfigRequest {
@@ -194,7 +194,7 @@ impl Build {
         digest: &Digest,
     ) -> Result<()> {
         self.remember(key, state, text, digest);
-        state.image = Some(self.engine().image_built(digest).await?);
+        state.image = Some(self.engine().image_of_step(digest).await?);
         Ok(())
     }
 

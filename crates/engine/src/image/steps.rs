@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use gantry_primitives::{SnapshotRequest, Step, Store};
-use gantry_types::{Digest, ErrorKind, Labels, Mount};
+use gantry_types::{Digest, ErrorKind, Labels, Mount, Reference};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -180,6 +180,32 @@ impl Engine {
                 other?;
                 Err(Error::Invalid("the image has no files".to_owned()))
             }
+        }
+    }
+
+    /// The image of a step of a build, which has no other name than that of the nameless in most cases.
+    ///
+    /// # Errors
+    /// NotFound.
+    pub async fn image_of_step(&self, digest: &Digest) -> Result<FoundImage> {
+        let nameless = super::names::dangling(digest);
+        match self.shared.store.image_get(self.context(), nameless).await {
+            Ok(image) => self.image_here(digest.as_str(), image).await,
+            Err(_) => self.image_built(digest).await,
+        }
+    }
+
+    /// Gives the image of a build a name, or leaves it where it is.
+    ///
+    /// # Errors
+    /// As [`image_tag`](Self::image_tag).
+    pub async fn image_tag_built(&self, digest: &Digest, name: &Reference) -> Result<()> {
+        match self.shared.store.image_get(self.context(), name.to_string()).await {
+            Ok(image) if image.target.digest == *digest => {
+                self.image_event_of("tag", digest, &name.familiar()).await;
+                Ok(())
+            }
+            _ => self.image_tag(digest.as_str(), name).await,
         }
     }
 
