@@ -19,7 +19,8 @@ pub(super) async fn wait(call: Call, name: &str) -> Outcome {
         "removed" => WaitFor::Removed,
         other => return Err(Failure::invalid(format!("invalid condition: {other:?}"))),
     };
-    let moment = find(&call, name).await?.wait(what);
+    let container = find(&call, name).await?;
+    let moment = call.door.engine.container_wait(&container, what);
     let answer = async move {
         let moment = moment.await;
         // Of a start that failed only the status is told: who started it has the reason.

@@ -54,11 +54,12 @@ pub(crate) async fn watch_ends(shared: Weak<Shared>, mut events: Events) {
         let Some(shared) = shared.upgrade() else { return };
         let engine = Engine { shared };
         match next {
-            Ok(envelope) if envelope.topic == TOPIC && envelope.namespace == engine.shared.namespace => {
+            Ok(envelope) if envelope.topic == TOPIC => {
+                let is_own = envelope.namespace == engine.shared.namespace;
                 if let Stored::Foreign { value, .. } = &envelope.event
                     && let Ok(exit) = TaskExit::decode(value.as_slice())
                 {
-                    engine.hear(exit);
+                    if is_own { engine.hear(exit) } else { engine.foreign_exec_ended(&exit) }
                 }
             }
             Ok(_) => {}

@@ -1,7 +1,7 @@
 //! More processes in a container.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gantry_primitives::Opaque;
 use gantry_primitives::tasks::ExecRequest;
@@ -68,7 +68,7 @@ pub struct Exec {
     pub container: String,
     /// What was asked for.
     pub options: ExecOptions,
-    of: Weak<Container>,
+    of: Arc<Container>,
     state: Mutex<ExecState>,
     /// Who waits for its end.
     ended: tokio::sync::watch::Sender<bool>,
@@ -126,7 +126,7 @@ impl Engine {
             id: names::id(),
             container: container.id.clone(),
             options,
-            of: Arc::downgrade(container),
+            of: Arc::clone(container),
             state: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
             taken: AtomicBool::new(false),
@@ -176,7 +176,7 @@ impl Engine {
     /// # Errors
     /// Conflict for one that was started, or whose container does not run; Start for a program that cannot be.
     pub async fn exec_start(&self, exec: &Arc<Exec>) -> Result<Option<Streams>> {
-        let container = exec.of.upgrade().ok_or_else(|| Error::no_container(&exec.container))?;
+        let container = Arc::clone(&exec.of);
         container.require_running()?;
         if exec.taken.swap(true, Ordering::Relaxed) {
             return Err(Error::Conflict(format!("exec command {} has already run", exec.id)));
@@ -265,12 +265,21 @@ impl Engine {
     /// # Errors
     /// Conflict for one that does not run; what the shim says.
     pub async fn exec_resize(&self, exec: &Exec, columns: u16, rows: u16) -> Result<()> {
-        let container = exec.of.upgrade().ok_or_else(|| Error::no_container(&exec.container))?;
+        let container = Arc::clone(&exec.of);
         if !exec.state().running {
             return Err(Error::Conflict(format!("exec {} is not running", exec.id)));
         }
         let (columns, rows) = (columns.into(), rows.into());
         Ok(self.shared.tasks.resize(container.key(), exec.id.clone(), columns, rows).await?)
+    }
+
+    /// The end of an exec in a container of another door.
+    pub(crate) fn foreign_exec_ended(&self, exit: &TaskExit) {
+        if let Ok(exec) = self.exec(&exit.id)
+            && exec.container == exit.container_id
+        {
+            self.exec_ended(&exec.of, exit);
+        }
     }
 
     /// Writes the end of an exec down.

@@ -1,5 +1,6 @@
 //! Stopping, killing, restarting, freezing, and another name.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -123,7 +124,7 @@ impl Engine {
             ended
         };
         let patience = patience.unwrap_or_else(|| container.record().stop_timeout());
-        tokio::pin!(ended);
+        let mut ended = ended;
         if tokio::time::timeout(patience, &mut ended).await.is_err() {
             self.kill_first(container, SIGKILL).await?;
             if tokio::time::timeout(KILL_PATIENCE, &mut ended).await.is_err() {
@@ -137,9 +138,34 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits for the next end of a container.
-    fn until_end(&self, container: &Arc<Container>) -> impl Future<Output = Moment> + Send + use<> {
-        container.wait(super::WaitFor::NextExit)
+    /// Waits for the next end of a container; of another door's its shim is asked.
+    fn until_end(&self, container: &Arc<Container>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        if container.require_own().is_ok() {
+            let ended = container.wait(super::WaitFor::NextExit);
+            return Box::pin(async move { drop(ended.await) });
+        }
+        let (engine, key) = (self.clone(), container.key());
+        Box::pin(async move {
+            if let Err(error) = engine.shared.tasks.wait(&key, "").await {
+                tracing::debug!(container = key.1, %error, "the end of another door's container is taken for granted");
+            }
+        })
+    }
+
+    /// Waits as [`Container::wait`] does, for containers of any door.
+    pub fn container_wait(
+        &self,
+        container: &Arc<Container>,
+        what: super::WaitFor,
+    ) -> Pin<Box<dyn Future<Output = Moment> + Send>> {
+        if container.require_own().is_ok() || !container.record().state.status.is_alive() {
+            return Box::pin(container.wait(what));
+        }
+        let (engine, key) = (self.clone(), container.key());
+        Box::pin(async move {
+            let status = engine.shared.tasks.wait(&key, "").await.map_or(0, |answer| answer.exit_status);
+            Moment { ends: 1, exit_code: i32::try_from(status).unwrap_or(i32::MAX), ..Moment::default() }
+        })
     }
 
     /// A person wants it to end: its policy does not start it again.
