@@ -4,6 +4,7 @@
 //! pointer, unknown fields, unknown capabilities. A field that is absent or `null` has its type's zero, as in Go.
 //! Values are checked where they are used, by the `runtime` crate.
 
+mod capability;
 mod hooks;
 mod json;
 mod linux;
@@ -13,6 +14,7 @@ mod seccomp;
 mod spec;
 mod state;
 
+pub use capability::CAPABILITIES;
 pub use hooks::*;
 pub use json::{Strict, from_json};
 pub use linux::*;
