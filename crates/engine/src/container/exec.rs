@@ -10,14 +10,13 @@ use gantry_types::ErrorKind;
 use gantry_types::oci::{Process, Spec};
 
 use super::streams::{Streams, Wants};
-use super::{Container, user};
+use super::{Container, start, user};
 use crate::{Engine, Error, Result, names};
 
 /// The type of a process in containerd's messages.
 const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Process";
 /// The most execs that are remembered of one container.
 const MAX_EXECS: usize = 4096;
-const NOT_FOUND: i32 = 127;
 const NOT_EXECUTABLE: i32 = 126;
 
 /// A process to be run in a container.
@@ -221,7 +220,15 @@ impl Engine {
             Ok(pid) => pid,
             Err(error) => {
                 let _ = tasks.delete_process(container.key(), exec.id.clone()).await;
-                return Err(refused(error));
+                return Err(match start::refused(error) {
+                    error @ Error::Start { .. } => error,
+                    // Whatever it is, the program is none that can be run.
+                    error => Error::Start {
+                        message: gantry_primitives::chain(&error),
+                        exit_code: NOT_EXECUTABLE,
+                        kind: error.kind(),
+                    },
+                });
             }
         };
         exec.change(|state| {
@@ -253,8 +260,8 @@ impl Engine {
             let spec: Spec = serde_json::from_slice(&spec).map_err(|error| {
                 Error::Invalid(format!("the configuration of the container cannot be read: {error}"))
             })?;
-            let mut process = spec.process.unwrap_or_default();
-            replace(&mut process, &options, &record, &host)?;
+            let container = spec.process.unwrap_or_default();
+            let process = gantry_spec::exec(&container, &wanted(&container, &options, &record)?, &host)?;
             Ok(serde_json::to_vec(&process).expect("a process is JSON"))
         })
         .await
@@ -317,45 +324,28 @@ impl Engine {
     }
 }
 
-/// Changes the container's process into the exec's. Blocks, for a user by name.
-fn replace(
-    process: &mut Process,
-    options: &ExecOptions,
-    record: &crate::Record,
-    host: &gantry_spec::Host,
-) -> Result<()> {
-    process.args.clone_from(&options.cmd);
-    process.terminal = options.tty;
-    process.console_size = None;
-    let (columns, rows) = options.console_size;
-    if options.tty && columns > 0 && rows > 0 {
-        process.console_size = Some(gantry_types::oci::ConsoleSize { width: columns, height: rows });
-    }
-    let mut base = std::mem::take(&mut process.env);
+/// What an exec's process is, beside the container's. Blocks, for a user by name.
+fn wanted(container: &Process, options: &ExecOptions, record: &crate::Record) -> Result<gantry_spec::Exec> {
+    let mut base = container.env.clone();
     if options.tty && !base.iter().any(|entry| entry.starts_with("TERM=")) {
         base.push("TERM=xterm".to_owned());
     }
-    process.env = gantry_spec::overlay_env(base, &options.env);
-    if !options.working_dir.is_empty() {
-        process.cwd.clone_from(&options.working_dir);
-    }
+    let mut made = gantry_spec::Exec {
+        args: options.cmd.clone(),
+        env: gantry_spec::overlay_env(base, &options.env),
+        cwd: options.working_dir.clone(),
+        tty: options.tty,
+        console_size: super::specification::console(options.console_size),
+        privileged: options.privileged,
+        ..gantry_spec::Exec::default()
+    };
     if !options.user.is_empty() {
         let root = root_of(record.state.pid)?;
-        let identity = user::of(&options.user, &[], Some(&root))?;
-        process.user.uid = identity.user.uid;
-        process.user.gid = identity.user.gid;
-        process.user.additional_gids = identity.user.additional_gids;
-        // HOME is the new user's: the runtime finds it.
-        process.env.retain(|entry| !entry.starts_with("HOME=") || options.env.contains(entry));
+        let identity = user::of(&options.user, &record.options.process.groups, Some(&root))?;
+        made.user = Some(identity.user);
+        made.group_add = identity.groups;
     }
-    if options.privileged {
-        let all = host.capabilities.clone();
-        let capabilities = process.capabilities.get_or_insert_default();
-        capabilities.bounding.clone_from(&all);
-        capabilities.effective.clone_from(&all);
-        capabilities.permitted = all;
-    }
-    Ok(())
+    Ok(made)
 }
 
 /// The root of a process, as it sees it.
@@ -364,15 +354,4 @@ fn root_of(pid: u32) -> Result<std::os::fd::OwnedFd> {
     let path = format!("/proc/{pid}/root");
     openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| Error::io("opening", &path)(errno.into()))
-}
-
-/// What the runtime says of a program that it cannot execute.
-fn refused(error: gantry_primitives::Error) -> Error {
-    let message = gantry_primitives::chain(&error);
-    let lower = message.to_lowercase();
-    let kind = error.kind();
-    let missing = ["executable file not found", "no such file or directory"];
-    let exit_code =
-        if missing.iter().any(|words| lower.contains(words)) { NOT_FOUND } else { NOT_EXECUTABLE };
-    Error::Start { message, exit_code, kind }
 }

@@ -131,7 +131,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
     Ok(gantry_spec::generate(&made, &host)?)
 }
 
-fn console(size: (u16, u16)) -> Option<ConsoleSize> {
+pub(super) fn console(size: (u16, u16)) -> Option<ConsoleSize> {
     let (columns, rows) = size;
     (columns > 0 && rows > 0).then_some(ConsoleSize { width: columns, height: rows })
 }

@@ -343,7 +343,7 @@ fn join(network: &Bridge, mut attach: Attach) -> Result<Endpoint> {
 
 /// What the runtime says of a program that it cannot execute, as docker says it: 127 for one that is not there, 126 for one that
 /// is none.
-fn refused(error: gantry_primitives::Error) -> Error {
+pub(super) fn refused(error: gantry_primitives::Error) -> Error {
     let message = gantry_primitives::chain(&error);
     let lower = message.to_lowercase();
     let missing = ["executable file not found", "no such file or directory"];
