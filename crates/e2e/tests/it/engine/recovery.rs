@@ -17,8 +17,10 @@ fn containers_outlive_a_daemon_that_is_killed() {
     let pid = docker.inspect("k-runs", "{{.State.Pid}}");
     let address = "{{.NetworkSettings.Networks.bridge.IPAddress}}";
     let before = docker.inspect("k-runs", address);
+    let ends = docker.inspect("k-ends", "{{.State.Pid}}");
     daemon.kill();
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    let process = std::path::Path::new("/proc").join(ends);
+    until_true("it to end while nobody looks", || !process.exists());
     daemon.start();
     assert_eq!(docker.inspect("k-runs", "{{.State.Status}} {{.State.Pid}}"), format!("running {pid}"));
     assert_eq!(docker.inspect("k-runs", address), before);
