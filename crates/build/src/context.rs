@@ -8,7 +8,7 @@
 //! archive never lead out of it (CVE-2014-6407, CVE-2014-9356): `gantry_layer` makes everything below descriptors.
 
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -33,10 +33,6 @@ const LIMITS: fn() -> Limits = || Limits {
 };
 /// The deepest directory that is looked through.
 pub(crate) const MAX_DEPTH: usize = 200;
-/// Compressions that nothing here undoes, by the bytes that they begin with: docker runs programs for them.
-const REFUSED: [(&str, &[u8]); 2] = [("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh")];
-/// The longest of them.
-const MAGIC_BYTES: usize = 6;
 /// The name of the Dockerfile where the request says none.
 const DOCKERFILE: &str = "Dockerfile";
 
@@ -113,14 +109,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// Unpacks an archive, as it is or compressed by gzip or zstd. Blocks.
+    /// Unpacks an archive, whatever its compression. Blocks.
     ///
     /// # Errors
-    /// Archive for what is none, or too large; Unsupported for other compressions.
+    /// Archive for what is none, or too large.
     pub(crate) fn unpack(scratch: &Scratch, source: impl Read) -> Result<Self> {
         let root = scratch.open("context")?;
-        let source = known(source)?;
-        let mut inflate = Inflate::new(source, Compression::Detect, InflateLimits::default());
+        let mut inflate = Inflate::new(source, Compression::Detect, InflateLimits::archives());
         let target = Target { root: root.as_fd(), whiteouts: Whiteouts::None, lower: &[] };
         let options = ApplyOptions {
             limits: LIMITS(),
@@ -246,22 +241,4 @@ fn remove_tree(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &str) -> Result
         }
     }
     unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(Error::errno("removing", path))
-}
-
-/// The same bytes again, unless their first ones say that nothing here reads them.
-fn known(mut source: impl Read) -> Result<impl Read> {
-    let mut head = Vec::with_capacity(MAGIC_BYTES);
-    let failed = |source| Error::Io { action: "reading", path: "the build context".to_owned(), source };
-    source.by_ref().take(MAGIC_BYTES as u64).read_to_end(&mut head).map_err(failed)?;
-    if let Some(name) = refused(&head) {
-        let text =
-            format!("a build context compressed by {name} is not unpacked: use gzip, zstd or no compression");
-        return Err(Error::Unsupported(text));
-    }
-    Ok(Cursor::new(head).chain(source))
-}
-
-/// The compression that is not undone here, by a file's first bytes.
-pub(crate) fn refused(head: &[u8]) -> Option<&'static str> {
-    REFUSED.iter().find(|(_, magic)| head.starts_with(magic)).map(|(name, _)| *name)
 }

@@ -24,8 +24,6 @@ use crate::{Error, Result};
 /// What is passed on at once, and how much of it waits.
 const PIECE_BYTES: usize = 128 << 10;
 const QUEUE: usize = 8;
-/// How much of a file says whether it is an archive.
-const MAGIC_BYTES: usize = 6;
 
 /// Where something is copied to, and how.
 #[derive(Debug, Clone)]
@@ -52,7 +50,7 @@ pub(crate) enum Archives {
 /// Copies something below `root`. Blocks.
 ///
 /// # Errors
-/// Archive and Io; Unsupported for archives that nothing here unpacks.
+/// Archive and Io.
 pub(crate) fn copy(root: BorrowedFd<'_>, source: &Source, place: &Place) -> Result<()> {
     let exists_as_dir = is_dir(root, &place.path)?;
     if source.is_dir {
@@ -244,18 +242,7 @@ fn unpack(root: BorrowedFd<'_>, source: &Source, place: &Place) -> Result<bool> 
         let file = reopen(source.file.as_fd(), OFlags::RDONLY);
         Ok(file.map_err(Error::errno("opening", &name))?.into())
     };
-    let mut head = Vec::new();
-    open()?.take(MAGIC_BYTES as u64).read_to_end(&mut head).map_err(Error::io("reading", &name))?;
-    if let Some(compression) = crate::context::refused(&head) {
-        let endings = [".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz"];
-        if endings.iter().any(|ending| name.ends_with(ending)) {
-            return Err(Error::Unsupported(format!(
-                "{name} is compressed by {compression}, which ADD does not unpack: use gzip, zstd or no compression, or COPY it"
-            )));
-        }
-        return Ok(false);
-    }
-    let inflate = |file| Inflate::new(file, Compression::Detect, InflateLimits::default());
+    let inflate = |file| Inflate::new(file, Compression::Detect, InflateLimits::archives());
     let limits = Limits::default();
     let mut probe = inflate(open()?);
     if !matches!(Archive::new(&mut probe, &limits).next_entry(), Ok(Some(_))) {

@@ -47,7 +47,7 @@ impl<W: Write> Compressor<W> {
     /// A compressor onto `writer`; [`Compression::Detect`] is none. gzip's header has no name, no time and no system.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory; Unsupported for bzip2 and xz.
     pub fn new(writer: W, compression: Compression, level: Level) -> io::Result<Self> {
         let encoder = match compression {
             Compression::None | Compression::Detect => Encoder::Plain(writer),
@@ -61,6 +61,7 @@ impl<W: Write> Compressor<W> {
                 encoder.include_checksum(true)?;
                 Encoder::Zstd(Box::new(encoder))
             }
+            Compression::Bzip2 | Compression::Xz => return Err(io::ErrorKind::Unsupported.into()),
         };
         Ok(Self { encoder })
     }

@@ -65,7 +65,7 @@ pub fn apply_into(root: BorrowedFd<'_>, outside: BorrowedFd<'_>, bytes: &[u8]) {
 
 /// A compressed stream: it ends, within its limits, and whatever the pieces are that it comes in.
 pub fn inflate(bytes: &[u8]) {
-    let limits = InflateLimits { output_bytes: 1 << 20, window_log: 20, ..InflateLimits::default() };
+    let limits = InflateLimits { output_bytes: 1 << 20, window_log: 20, ..InflateLimits::archives() };
     let read = |chunk: u64| {
         let mut inflate = Inflate::new(Pieces(bytes, chunk), Compression::Detect, limits);
         let mut out = Vec::new();

@@ -47,7 +47,7 @@ pub use compress::{Compressor, Level};
 pub use copy_tree::copy_tree;
 pub use diff::{DiffOptions, DiffSummary, diff, diff_overlay};
 pub use error::Error;
-pub use inflate::{Compression, Inflate, InflateError, InflateLimits, Inflater, Progress};
+pub use inflate::{Compression, Formats, Inflate, InflateError, InflateLimits, Inflater, Progress};
 pub use limits::Limits;
 pub use pack::{PackOptions, TopEntry, is_kernel_interface, pack};
 pub use rebase::rebase;

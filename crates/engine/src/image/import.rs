@@ -13,7 +13,7 @@ use crate::{Engine, Error, Result};
 
 /// What is imported.
 pub struct ImageImport {
-    /// A tar of files; gzip and zstd are undone.
+    /// A tar of files, whatever its compression.
     pub source: Box<dyn Read + Send>,
     /// The name; None for none.
     pub reference: Option<Reference>,
@@ -29,7 +29,7 @@ impl Engine {
     /// Makes an image of files.
     ///
     /// # Errors
-    /// Invalid for changes, and for what is no tar; Unsupported for compressions that cannot be undone.
+    /// Invalid for changes, and for what is no tar.
     pub async fn image_import(&self, request: ImageImport) -> Result<Digest> {
         if request.reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
             return Err(Error::Invalid("cannot import digest reference".to_owned()));

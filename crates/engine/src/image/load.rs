@@ -28,10 +28,10 @@ type Listed = Vec<(Descriptor, Vec<String>)>;
 
 impl Engine {
     /// Loads the images of an archive that docker, podman or skopeo wrote, or an OCI layout; of a platform, or of all that it
-    /// has. gzip and zstd are undone.
+    /// has. Compressions are undone.
     ///
     /// # Errors
-    /// Invalid for what is none; Unsupported for other compressions; ResourceExhausted for limits and full disks.
+    /// Invalid for what is none; ResourceExhausted for limits and full disks.
     pub async fn image_load(
         &self,
         source: Box<dyn Read + Send>,
@@ -42,7 +42,7 @@ impl Engine {
     }
 
     async fn load(&self, source: Box<dyn Read + Send>, platforms: Matcher) -> Result<Vec<Loaded>> {
-        let plain = self.blocking("reading an archive", move || archive::inflate(source)).await?;
+        let plain = archive::inflate(source);
         let lease = self.lease().await?;
         // The names are given here, so that what they named before is kept.
         let listed: Arc<Mutex<Listed>> = Arc::default();

@@ -1,6 +1,6 @@
 //! Archives into a container: docker's `PUT /containers/<id>/archive`.
 
-use std::io::{self, Cursor, Read};
+use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -16,10 +16,6 @@ use super::{archive, failed, open_in};
 use crate::image::ByteSource;
 use crate::{Container, Engine, Error, Result};
 
-/// Compressions that nothing here undoes, by the bytes that they begin with. Docker runs programs for some (CVE-2026-41567).
-const REFUSED: [(&str, &[u8]); 3] = [("xz", b"\xfd7zXZ\0"), ("bzip2", b"BZh"), ("lz4", b"\x04\x22\x4d\x18")];
-/// The longest of them.
-const MAGIC_BYTES: usize = 6;
 const ROOTFS: &str = "container rootfs";
 const VOLUME: &str = "mounted volume";
 
@@ -53,12 +49,12 @@ pub struct PutOptions {
 }
 
 impl Engine {
-    /// Unpacks an archive, as it is or compressed by gzip or zstd, in a directory of a container. Links on the way to it are
+    /// Unpacks an archive, whatever its compression, in a directory of a container. Links on the way to it are
     /// followed in the container. What was unpacked before an error stays.
     ///
     /// # Errors
-    /// NotFound for the directory; Invalid for what is none, and for archives; PermissionDenied for what is read-only; Unsupported
-    /// for other compressions; Foreign for a container of another door that does not run.
+    /// NotFound for the directory; Invalid for what is none, and for archives; PermissionDenied for what is read-only; Foreign
+    /// for a container of another door that does not run.
     pub async fn archive_put(
         &self,
         container: &Arc<Container>,
@@ -120,8 +116,8 @@ fn check_writable(root: BorrowedFd<'_>, dir: &OwnedFd) -> Result<()> {
 
 /// Unpacks an archive below a root. Blocks.
 pub(super) fn put(root: BorrowedFd<'_>, source: impl Read, options: &ApplyOptions) -> Result<()> {
-    let source = known(source)?;
-    let mut inflate = Inflate::new(source, Compression::Detect, InflateLimits::default());
+    // No program is run for any compression (CVE-2026-41567).
+    let mut inflate = Inflate::new(source, Compression::Detect, InflateLimits::archives());
     let target = Target { root, whiteouts: Whiteouts::None, lower: &[] };
     match apply(&mut inflate, &target, options) {
         Ok(_) => Ok(()),
@@ -135,24 +131,4 @@ pub(super) fn put(root: BorrowedFd<'_>, source: impl Read, options: &ApplyOption
         }
         Err(error) => Err(archive(error)),
     }
-}
-
-/// The same bytes again, unless their first ones say that nothing here reads them.
-fn known(mut source: impl Read) -> Result<impl Read> {
-    let mut head = [0; MAGIC_BYTES];
-    let mut filled = 0;
-    while filled < MAGIC_BYTES {
-        match source.read(&mut head[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(archive(LayerError::Read(error))),
-        }
-    }
-    if let Some((name, _)) = REFUSED.iter().find(|(_, magic)| head[..filled].starts_with(magic)) {
-        let text =
-            format!("archives compressed by {name} are not unpacked: use gzip, zstd or no compression");
-        return Err(Error::Unsupported(text));
-    }
-    Ok(Cursor::new(head).take(filled as u64).chain(source))
 }

@@ -1,16 +1,22 @@
-//! Decompression of a layer, bounded: gzip of any number of members, zstd of any number of frames, or neither.
+//! Decompression of a layer, bounded: gzip of any number of members, zstd of any number of frames, or neither. Archives that people
+//! send may be of bzip2 and xz, too; layers of registries are not, for no engine takes them.
 //!
 //! What the bytes are is decided by the bytes, whatever the media type says: containerd does so, and images with a wrong
 //! media type exist. [`Inflater`] is fed; [`Inflate`] pulls from a reader. Both give up at a limit (CVE-2017-14992).
 
+mod bzip2;
 mod gzip;
+mod members;
 #[cfg(test)]
 mod tests;
+mod xz;
 mod zstd;
 
 use std::io::{self, Read};
 
 use gantry_types::ErrorKind;
+
+use self::members::Members;
 
 /// A compression of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +29,20 @@ pub enum Compression {
     Gzip,
     /// Zstandard, RFC 8878.
     Zstd,
+    /// bzip2. It is undone, never made.
+    Bzip2,
+    /// xz. It is undone, never made.
+    Xz,
+}
+
+/// Which compressions are undone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Formats {
+    /// Those of layers: gzip and zstd.
+    #[default]
+    Layers,
+    /// Those of people's archives: bzip2 and xz, too.
+    Archives,
 }
 
 /// How much a compressed layer may become.
@@ -34,8 +54,17 @@ pub struct InflateLimits {
     pub ratio: u64,
     /// Output up to which the ratio does not count: a disk image of zeros compresses well, too.
     pub ratio_grace_bytes: u64,
-    /// The largest window of a zstd frame, as a power of two.
+    /// The largest window of a zstd frame, or dictionary of xz, as a power of two.
     pub window_log: u32,
+    /// Which compressions are undone; others are bytes as any.
+    pub formats: Formats,
+}
+
+impl InflateLimits {
+    /// The limits of an archive that somebody sends.
+    pub fn archives() -> Self {
+        Self { formats: Formats::Archives, ..Self::default() }
+    }
 }
 
 /// 1 TiB.
@@ -54,6 +83,7 @@ impl Default for InflateLimits {
             ratio: RATIO,
             ratio_grace_bytes: RATIO_GRACE_BYTES,
             window_log: WINDOW_LOG,
+            formats: Formats::Layers,
         }
     }
 }
@@ -126,8 +156,10 @@ enum Decoder {
     /// Too few bytes yet.
     Unknown,
     Plain,
-    Gzip(gzip::Gzip),
+    Gzip(Members<gzip::Gzip>),
     Zstd(zstd::Zstd),
+    Bzip2(Members<bzip2::Bzip2>),
+    Xz(Members<xz::Xz>),
 }
 
 /// Decompresses what it is fed.
@@ -171,6 +203,8 @@ impl Inflater {
             Decoder::Plain => Some(Compression::None),
             Decoder::Gzip(_) => Some(Compression::Gzip),
             Decoder::Zstd(_) => Some(Compression::Zstd),
+            Decoder::Bzip2(_) => Some(Compression::Bzip2),
+            Decoder::Xz(_) => Some(Compression::Xz),
         }
     }
 
@@ -221,9 +255,13 @@ impl Inflater {
         if self.head_len == MAGIC_BYTES || self.ended {
             let head = &self.head[..self.head_len];
             self.decoder = if head.starts_with(gzip::MAGIC) {
-                Decoder::Gzip(gzip::Gzip::new())
+                Decoder::Gzip(Members::new(self.limits.window_log)?)
             } else if zstd::is_magic(head) {
                 Decoder::Zstd(zstd::Zstd::new(self.limits.window_log)?)
+            } else if self.limits.formats == Formats::Archives && head.starts_with(bzip2::MAGIC) {
+                Decoder::Bzip2(Members::new(self.limits.window_log)?)
+            } else if self.limits.formats == Formats::Archives && head.starts_with(xz::MAGIC) {
+                Decoder::Xz(Members::new(self.limits.window_log)?)
             } else {
                 Decoder::Plain
             };
@@ -240,6 +278,8 @@ impl Inflater {
             }
             Decoder::Gzip(gzip) => gzip.step(input, output, self.total_in)?,
             Decoder::Zstd(zstd) => zstd.step(input, output, self.total_in)?,
+            Decoder::Bzip2(bzip2) => bzip2.step(input, output, self.total_in)?,
+            Decoder::Xz(xz) => xz.step(input, output, self.total_in)?,
         };
         self.total_in += step.consumed as u64;
         self.total_out += step.produced as u64;
@@ -264,6 +304,8 @@ impl Inflater {
             Decoder::Unknown | Decoder::Plain => (true, "plain"),
             Decoder::Gzip(gzip) => (gzip.is_whole(), "gzip"),
             Decoder::Zstd(zstd) => (zstd.is_whole(), "zstd"),
+            Decoder::Bzip2(bzip2) => (bzip2.is_whole(), "bzip2"),
+            Decoder::Xz(xz) => (xz.is_whole(), "xz"),
         };
         if whole { Ok(()) } else { Err(InflateError::Truncated { format, offset: self.total_in }) }
     }

@@ -3,14 +3,30 @@ use std::io::{Read, Write};
 use super::*;
 use crate::{Compressor, Level};
 
+/// Everything that is undone.
+const ALL: [Compression; 4] = [Compression::Gzip, Compression::Zstd, Compression::Bzip2, Compression::Xz];
+
 fn compress(bytes: &[u8], compression: Compression) -> Vec<u8> {
+    match compression {
+        Compression::Bzip2 => {
+            return read(::bzip2::read::BzEncoder::new(bytes, ::bzip2::Compression::best()));
+        }
+        Compression::Xz => return read(liblzma::read::XzEncoder::new(bytes, 6)),
+        _ => {}
+    }
     let mut compressor = Compressor::new(Vec::new(), compression, Level::Default).unwrap();
     compressor.write_all(bytes).unwrap();
     compressor.finish().unwrap()
 }
 
+fn read(mut reader: impl Read) -> Vec<u8> {
+    let mut all = Vec::new();
+    reader.read_to_end(&mut all).unwrap();
+    all
+}
+
 fn inflate(bytes: &[u8]) -> Result<Vec<u8>, InflateError> {
-    inflate_within(bytes, InflateLimits::default(), 4096)
+    inflate_within(bytes, InflateLimits::archives(), 4096)
 }
 
 /// Pulls through a reader that gives one piece of `chunk` bytes at a time.
@@ -38,12 +54,12 @@ fn text() -> Vec<u8> {
 
 #[test]
 fn every_format_is_found_by_its_magic_and_comes_back() {
-    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+    for compression in [Compression::None].into_iter().chain(ALL) {
         let packed = compress(&text(), compression);
         for chunk in [1, 7, 4096, 1 << 20] {
-            assert!(inflate_within(&packed, InflateLimits::default(), chunk).unwrap() == text());
+            assert!(inflate_within(&packed, InflateLimits::archives(), chunk).unwrap() == text());
         }
-        let mut inflate = Inflate::new(&packed[..], Compression::Gzip, InflateLimits::default());
+        let mut inflate = Inflate::new(&packed[..], Compression::Gzip, InflateLimits::archives());
         inflate.read_exact(&mut [0]).unwrap();
         assert_eq!(inflate.found(), Some(compression));
         assert_eq!(inflate.is_mislabelled(), compression != Compression::Gzip);
@@ -54,13 +70,14 @@ fn every_format_is_found_by_its_magic_and_comes_back() {
 fn short_and_empty_streams_are_what_they_are() {
     assert_eq!(inflate(b"").unwrap(), b"");
     assert_eq!(inflate(b"abc").unwrap(), b"abc");
-    assert_eq!(inflate(&compress(b"", Compression::Gzip)).unwrap(), b"");
-    assert_eq!(inflate(&compress(b"", Compression::Zstd)).unwrap(), b"");
+    for compression in ALL {
+        assert_eq!(inflate(&compress(b"", compression)).unwrap(), b"", "{compression:?}");
+    }
 }
 
 #[test]
 fn members_and_frames_follow_one_another() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in ALL {
         let mut packed = Vec::new();
         for part in [&b"one"[..], b"", b"two", &[b'x'; 70_000]] {
             packed.extend(compress(part, compression));
@@ -72,7 +89,7 @@ fn members_and_frames_follow_one_another() {
         let mut wanted = b"onetwo".to_vec();
         wanted.extend([b'x'; 70_000]);
         assert_eq!(inflate(&packed).unwrap(), wanted);
-        assert_eq!(inflate_within(&packed, InflateLimits::default(), 1).unwrap(), wanted);
+        assert_eq!(inflate_within(&packed, InflateLimits::archives(), 1).unwrap(), wanted);
     }
 }
 
@@ -90,7 +107,7 @@ fn zeros_may_follow_gzip_but_nothing_else() {
 
 #[test]
 fn a_stream_cut_anywhere_is_an_error() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in ALL {
         let packed = compress(&text()[..2000], compression);
         for end in 9..packed.len() {
             let error = inflate(&packed[..end]).unwrap_err();
@@ -102,7 +119,7 @@ fn a_stream_cut_anywhere_is_an_error() {
 
 #[test]
 fn a_flipped_bit_is_an_error() {
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    for compression in ALL {
         let mut packed = compress(&text(), compression);
         let last = packed.len() - 2;
         packed[last] ^= 1;
@@ -112,15 +129,15 @@ fn a_flipped_bit_is_an_error() {
 
 #[test]
 fn cve_2017_14992_a_bomb_stops_at_the_limits() {
-    let limits = InflateLimits { output_bytes: 1 << 20, ..InflateLimits::default() };
-    for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+    let limits = InflateLimits { output_bytes: 1 << 20, ..InflateLimits::archives() };
+    for compression in [Compression::None].into_iter().chain(ALL) {
         let packed = compress(&vec![0; 2 << 20], compression);
         let error = inflate_within(&packed, limits, 4096).unwrap_err();
         assert_eq!(error, InflateError::Limit { what: "bytes of output", limit: 1 << 20 });
         assert_eq!(error.kind(), ErrorKind::ResourceExhausted);
     }
-    let limits = InflateLimits { ratio: 100, ratio_grace_bytes: 1 << 16, ..InflateLimits::default() };
-    for compression in [Compression::Gzip, Compression::Zstd] {
+    let limits = InflateLimits { ratio: 100, ratio_grace_bytes: 1 << 16, ..InflateLimits::archives() };
+    for compression in ALL {
         let packed = compress(&vec![0; 2 << 20], compression);
         assert!(matches!(inflate_within(&packed, limits, 4096), Err(InflateError::Limit { limit: 100, .. })));
         let text = &text()[..60_000];
@@ -136,6 +153,37 @@ fn a_zstd_window_over_the_limit_is_refused_before_it_is_allocated() {
         inflate(&packed).unwrap_err(),
         InflateError::Limit { what: "bytes of zstd window", limit: 1 << 27 }
     );
+}
+
+#[test]
+fn an_xz_dictionary_over_the_limit_is_refused_before_it_is_allocated() {
+    // -9: 64 MiB.
+    let packed = read(liblzma::read::XzEncoder::new(&b"x"[..], 9));
+    assert_eq!(inflate(&packed).unwrap(), b"x");
+    let limits = InflateLimits { window_log: 20, ..InflateLimits::archives() };
+    let error = inflate_within(&packed, limits, 4096).unwrap_err();
+    assert_eq!(error, InflateError::Limit { what: "bytes of memory", limit: 2 << 20 });
+}
+
+#[test]
+fn zeros_in_fours_may_stand_between_streams_of_xz() {
+    let one = compress(b"one", Compression::Xz);
+    let with = |zeros: usize, rest: &[u8]| [&one[..], &vec![0; zeros], rest].concat();
+    assert_eq!(inflate(&with(0, &one)).unwrap(), b"oneone");
+    assert_eq!(inflate(&with(8, &one)).unwrap(), b"oneone");
+    assert_eq!(inflate(&with(12, b"")).unwrap(), b"one");
+    assert!(matches!(inflate(&with(3, &one)), Err(InflateError::Corrupt { .. })));
+    assert!(matches!(inflate(&with(3, b"")), Err(InflateError::Truncated { .. })));
+    assert!(matches!(inflate(&with(4, b"tail of a tape")), Err(InflateError::Corrupt { .. })));
+}
+
+#[test]
+fn layers_are_not_of_bzip2_or_xz() {
+    for compression in [Compression::Bzip2, Compression::Xz] {
+        let packed = compress(b"data", compression);
+        assert_eq!(inflate_within(&packed, InflateLimits::default(), 4096).unwrap(), packed);
+        assert!(Compressor::new(Vec::new(), compression, Level::Default).is_err());
+    }
 }
 
 #[test]

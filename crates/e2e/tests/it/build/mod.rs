@@ -2,5 +2,6 @@
 
 mod base;
 mod cases;
+mod formats;
 mod hostile;
 mod sessions;
