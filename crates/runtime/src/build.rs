@@ -420,7 +420,9 @@ fn id_map_namespace(
         let (uid, gid) = crate::idmap::parse_option(text, own)?;
         return crate::idmap::namespace_with(&uid, &gid);
     }
-    match (mount.uid_mappings.is_empty(), mount.gid_mappings.is_empty()) {
+    // Most are mapped as the container is, whose namespace is at hand where it is joined.
+    let is_own = joined.is_some() && (&mount.uid_mappings, &mount.gid_mappings) == own;
+    match (mount.uid_mappings.is_empty() || is_own, mount.gid_mappings.is_empty() || is_own) {
         (false, false) => crate::idmap::namespace_with(&mount.uid_mappings, &mount.gid_mappings),
         (true, true) => match joined {
             Some(join) => join.fd.try_clone().map_err(|error| {

@@ -45,6 +45,7 @@ mod idmap;
 mod init;
 mod kill;
 mod listener;
+mod mapped;
 mod mounts;
 mod netdev;
 mod notice;

@@ -78,7 +78,7 @@ pub(crate) enum MountKind {
 }
 
 /// A file system's parameter: a flag, or a key and its value.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Parameter {
     pub(crate) key: CString,
     pub(crate) value: Option<CString>,
