@@ -101,11 +101,26 @@ pub(crate) fn make() -> Result<Fresh, Error> {
     let path = Path::new("/proc/thread-self/ns/net");
     apart(|| {
         ns::unshare(NEWNET).map_err(Error::netns(STEP, path))?;
-        net::loopback_up().map_err(Error::netns("bringing up the loopback device of the", path))?;
-        set_defaults()?;
-        let socket = Netlink::open().map_err(Error::netns(STEP, path))?;
+        let socket = furnish(path)?;
         Ok(Fresh { netns: open(path).map_err(Error::netns(STEP, path))?, socket })
     })?
+}
+
+/// Makes an empty network namespace that another made, as one of a user namespace, what [`make`] makes.
+pub(crate) fn adopt(netns: OwnedFd) -> Result<Fresh, Error> {
+    let path = Path::new("/proc/thread-self/ns/net");
+    let socket = apart(|| {
+        ns::setns(netns.as_fd(), NEWNET).map_err(Error::netns("entering the", path))?;
+        furnish(path)
+    })??;
+    Ok(Fresh { netns, socket })
+}
+
+/// What the namespace of the calling thread has before anybody is in it.
+fn furnish(path: &Path) -> Result<Netlink, Error> {
+    net::loopback_up().map_err(Error::netns("bringing up the loopback device of the", path))?;
+    set_defaults()?;
+    Netlink::open().map_err(Error::netns("speaking to the", path))
 }
 
 /// The directory of files that hold network namespaces.

@@ -31,6 +31,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod syscall;
 pub mod tty;
+pub mod userns;
 pub mod writeback;
 
 pub use rustix::io::Errno;

@@ -6,7 +6,7 @@ mod setup;
 mod state;
 mod worker;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -112,7 +112,19 @@ impl Network {
     /// # Errors
     /// AlreadyExists; InvalidArgument for a name that no file can have, or that begins with a dot.
     pub fn create_netns(&self, name: &str) -> Result<PathBuf, Error> {
-        let fresh = self.shared().pool.take()?;
+        self.hold(name, self.shared().pool.take()?)
+    }
+
+    /// The same of an empty network namespace that belongs to another user namespace, whose root is to administer it: only
+    /// there can it be made.
+    ///
+    /// # Errors
+    /// As [`create_netns`](Self::create_netns).
+    pub fn adopt_netns(&self, name: &str, netns: OwnedFd) -> Result<PathBuf, Error> {
+        self.hold(name, netns::adopt(netns)?)
+    }
+
+    fn hold(&self, name: &str, fresh: netns::Fresh) -> Result<PathBuf, Error> {
         let path = self.shared().directory.hold(name, fresh.netns.as_fd())?;
         self.shared().sockets.put(fresh.netns.as_fd(), fresh.socket);
         Ok(path)
