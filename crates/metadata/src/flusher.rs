@@ -17,6 +17,11 @@ const DELAY: Duration = Duration::from_millis(80);
 const CHECKPOINT_BYTES: u64 = 4 << 20;
 /// A log that grew longer than this (somebody read for long) is cut off when it has been written back.
 const TRUNCATE_BYTES: u64 = 64 << 20;
+/// A log that nobody could cut off so far, in bytes.
+const OVERGROWN_BYTES: u64 = 256 << 20;
+/// How long writers may wait for it to be cut off.
+const PATIENCE: Duration = Duration::from_millis(5);
+const LONG_PATIENCE: Duration = Duration::from_millis(50);
 
 type Hook = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
 
@@ -203,9 +208,19 @@ impl Flusher {
         if length < CHECKPOINT_BYTES {
             return Ok(());
         }
-        let mode = if length < TRUNCATE_BYTES { "PASSIVE" } else { "TRUNCATE" };
-        // TRUNCATE waits for readers, and so do writers meanwhile: not longer than this.
-        self.checkpointer.busy_timeout(Duration::from_millis(50))?;
+        // Nobody waits for this one.
+        self.write_back("PASSIVE")?;
+        if length < TRUNCATE_BYTES {
+            return Ok(());
+        }
+        // This one has the writers wait: for what was written since, which is little, and for readers. A log that grows even so,
+        // because somebody always reads, is worth a longer wait.
+        let patience = if length < OVERGROWN_BYTES { PATIENCE } else { LONG_PATIENCE };
+        self.checkpointer.busy_timeout(patience)?;
+        self.write_back("TRUNCATE")
+    }
+
+    fn write_back(&self, mode: &str) -> Result<(), Error> {
         let sql = format!("PRAGMA wal_checkpoint({mode})");
         self.checkpointer.prepare_cached(&sql)?.query_row([], |_| Ok(()))?;
         Ok(())
