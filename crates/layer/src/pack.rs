@@ -18,7 +18,7 @@ use crate::attributes::{is_dir, is_portable, list, pin, reopen_dir, xattrs};
 use crate::diff::DiffSummary;
 use crate::diff::node::{Node, give};
 use crate::diff::writer::{Head, Short, Writer};
-use crate::{Error, Limits};
+use crate::{Error, IdMap, Limits};
 
 /// Directories above the current one whose descriptors are kept. Those of deeper ones are opened again.
 const MAX_OPEN: usize = 16;
@@ -61,13 +61,15 @@ pub struct PackOptions<'a> {
     pub top: TopEntry,
     /// Directories below it, relative and clean, that are given without what is in them.
     pub hollow: &'a [&'a [u8]],
+    /// Whose the files are in the archive; as on disk without it. An owner whom no range has becomes nobody (65534).
+    pub owners: Option<&'a IdMap>,
     /// What it may not exceed.
     pub limits: Limits,
 }
 
 impl Default for PackOptions<'_> {
     fn default() -> Self {
-        Self { top: TopEntry::Given, hollow: &[], limits: Limits::default() }
+        Self { top: TopEntry::Given, hollow: &[], owners: None, limits: Limits::default() }
     }
 }
 
@@ -208,16 +210,23 @@ impl Pack<'_> {
             name.push(b'/');
         }
         let xattrs = xattrs(fd, is_portable).map_err(|errno| Error::system("listxattr", &name, errno))?;
+        let (uid, gid) = self.owner(stat);
         self.out.head(&Head {
             flag: b'5',
             path: &name,
             mode: stat.st_mode,
-            uid: stat.st_uid,
-            gid: stat.st_gid,
+            uid,
+            gid,
             mtime: stat.st_mtime,
             xattrs: &xattrs,
             ..Head::default()
         })
+    }
+
+    /// Whose a file is in the archive.
+    fn owner(&self, stat: &Stat) -> (u32, u32) {
+        let own = (stat.st_uid, stat.st_gid);
+        self.options.owners.map_or(own, |owners| owners.archived(own.0, own.1))
     }
 
     fn file(&mut self, name: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<(), Error> {
@@ -235,6 +244,9 @@ impl Pack<'_> {
             self.sources.insert(inode, name.to_vec());
         }
         let source = source.as_deref().unwrap_or_default();
+        let mut stat = *stat;
+        (stat.st_uid, stat.st_gid) = self.owner(&stat);
+        let stat = &stat;
         give(&mut self.out, &Node { path: name, fd, stat, source, mtime: stat.st_mtime, short: Short::Fill })
     }
 }

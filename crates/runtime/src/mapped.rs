@@ -14,7 +14,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use gantry_sys::Errno;
 use gantry_sys::clone::{CloneArgs, spawn};
@@ -125,6 +125,15 @@ const STEPS: [&str; 6] = [
     "mount",
 ];
 
+/// What went wrong in the child.
+struct Fault {
+    /// Of [`STEPS`].
+    step: u32,
+    /// Which of the layers' directories.
+    index: u32,
+    errno: Errno,
+}
+
 /// An overlay to be made of mapped layers.
 pub(crate) struct Overlay<'a> {
     /// All of `lowerdir`, nearest first.
@@ -140,22 +149,22 @@ impl Overlay<'_> {
     /// clone3(2) with `CLONE_NEWNS`; the caller has one thread.
     ///
     /// # Errors
-    /// Unsupported before Linux 5.19 and for layers on several file systems; what the kernel says.
+    /// Unsupported before Linux 5.19 and for layers on file systems within each other; what the kernel says.
     pub(crate) fn tree(&self, make: &Make<'_>) -> Result<OwnedFd, Error> {
         if !has(Feature::OverlayMappedLayers) {
             let reason = "rootfs: layers of overlayfs can be id-mapped since Linux 5.19";
             return Err(Error::Unsupported(reason.into()));
         }
-        let common = self.common()?;
+        let places = self.places()?;
         let namespace = self.ids.namespace()?;
         let (ours, theirs) = crate::sync::pair().map_err(Error::io("socketpair"))?;
         let child = spawn(&CloneArgs { flags: NEWNS, cgroup: None }, || {
             let _ = process::set_parent_death_signal(9);
-            let sent = match self.make_inside(&common, namespace.as_fd(), make) {
+            let sent = match self.make_inside(&places, namespace.as_fd(), make) {
                 Ok(tree) => send(theirs.as_fd(), Message::new(Kind::Ready), Some(tree.as_fd())),
-                Err((step, errno)) => {
-                    let errno = errno.raw_os_error();
-                    send(theirs.as_fd(), Message { step, errno, ..Message::new(Kind::Fault) }, None)
+                Err(Fault { step, index, errno }) => {
+                    let (kind, errno) = (Kind::Fault, errno.raw_os_error());
+                    send(theirs.as_fd(), Message { kind, step, index, errno }, None)
                 }
             };
             i32::from(sent.is_err())
@@ -168,47 +177,60 @@ impl Overlay<'_> {
             Some((Message { kind: Kind::Ready, .. }, Some(tree))) => Ok(tree),
             Some((message, _)) => {
                 let step = STEPS.get(message.step as usize).copied().unwrap_or("mount");
-                Err(Error::io(format!("rootfs: {step} {}", common.to_string_lossy()))(message.errno()))
+                let of = places
+                    .get(message.index as usize)
+                    .map(|place| place.to_string_lossy())
+                    .unwrap_or_default();
+                Err(Error::io(format!("rootfs: {step} {of}"))(message.errno()))
             }
             None => Err(Error::io("the process that mounts id-mapped layers")(Errno::CHILD)),
         }
     }
 
-    /// The directory that all layers are in.
-    fn common(&self) -> Result<CString, Error> {
+    /// The directories that the layers are in: one a file system, that of the upper layer first.
+    fn places(&self) -> Result<Vec<CString>, Error> {
         let own = self.rest.iter().filter(|parameter| is_own(parameter));
         let own = own.filter_map(|parameter| parameter.value.as_ref());
-        let all: Vec<PathBuf> =
-            self.lower.iter().chain(own).map(|path| path.to_string_lossy().into_owned().into()).collect();
-        let common = common(&all).ok_or_else(|| {
-            Error::config(FIELD, "the layers of a root that is id-mapped are absolute paths")
-        })?;
-        let device = |path: &Path| {
+        let mut groups: Vec<(u64, Vec<PathBuf>)> = Vec::new();
+        for path in own.chain(self.lower) {
+            let path = PathBuf::from(path.to_string_lossy().into_owned());
             let named = || format!("rootfs: stat {}", path.display());
-            rustix::fs::stat(path).map(|stat| stat.st_dev).map_err(|errno| Error::io(named())(errno))
-        };
-        let expected = device(&common)?;
-        for path in &all {
-            if device(path)? != expected {
-                let text =
-                    format!("rootfs: {} is not on the file system of the other layers", path.display());
-                return Err(Error::Unsupported(text));
+            let stat = rustix::fs::stat(&path).map_err(|errno| Error::io(named())(errno))?;
+            match groups.iter_mut().find(|(device, _)| *device == stat.st_dev) {
+                Some((_, paths)) => paths.push(path),
+                None => groups.push((stat.st_dev, vec![path])),
             }
         }
-        c_string(&common.to_string_lossy(), FIELD)
+        let places: Option<Vec<PathBuf>> = groups.iter().map(|(_, paths)| common(paths)).collect();
+        let places = places.ok_or_else(|| {
+            Error::config(FIELD, "the layers of a root that is id-mapped are absolute paths")
+        })?;
+        let within = |(number, place): (usize, &PathBuf)| {
+            places.iter().enumerate().any(|(other, above)| other != number && place.starts_with(above))
+        };
+        if places.iter().enumerate().any(within) {
+            let text = "rootfs: the layers are on several file systems, of which one is within another";
+            return Err(Error::Unsupported(text.into()));
+        }
+        places.iter().map(|place| c_string(&place.to_string_lossy(), FIELD)).collect()
     }
 
     fn make_inside(
         &self,
-        common: &CStr,
+        places: &[CString],
         namespace: BorrowedFd<'_>,
         make: &Make<'_>,
-    ) -> Result<OwnedFd, (u32, Errno)> {
-        let at = |step: u32| move |errno: Errno| (step, errno);
+    ) -> Result<OwnedFd, Fault> {
+        let at = |step: u32| move |errno: Errno| Fault { step, index: 0, errno };
         mount_change(c"/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).map_err(at(0))?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = open_tree(CWD, common, flags).map_err(at(1))?;
-        map(tree.as_fd(), namespace, Scope::Mount).map_err(at(2))?;
+        let mut trees = Vec::with_capacity(places.len());
+        for (place, index) in places.iter().zip(0..) {
+            let of = |step: u32| move |errno: Errno| Fault { step, index, errno };
+            let tree = open_tree(CWD, place, flags).map_err(of(1))?;
+            map(tree.as_fd(), namespace, Scope::Mount).map_err(of(2))?;
+            trees.push(tree);
+        }
         let (mut rest, mut opened) = (self.rest.to_vec(), Vec::new());
         if !self.ids.all {
             // What is open before it is covered is not mapped.
@@ -216,14 +238,20 @@ impl Overlay<'_> {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let directory = openat(CWD, &*path, flags, Mode::empty()).map_err(at(4))?;
                 let text = format!("/proc/self/fd/{}", directory.as_raw_fd());
-                *path = CString::new(text).map_err(|_| (4, Errno::INVAL))?;
+                *path = CString::new(text).map_err(|_| at(4)(Errno::INVAL))?;
                 opened.push(directory);
             }
         }
-        move_mount(&tree, c"", CWD, common, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).map_err(at(3))?;
+        for ((place, index), tree) in places.iter().zip(0..).zip(&trees) {
+            move_mount(tree, c"", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+                .map_err(|errno| Fault { step: 3, index, errno })?;
+        }
         match make(self.lower, &rest).map_err(at(5))? {
             Some(tree) => Ok(tree),
-            None => by_mount(common, self.lower, &rest).map_err(at(5)),
+            None => {
+                let place = places.first().ok_or(at(5)(Errno::INVAL))?;
+                by_mount(place, self.lower, &rest).map_err(at(5))
+            }
         }
     }
 }

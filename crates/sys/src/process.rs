@@ -44,6 +44,28 @@ pub fn set_gid(gid: u32) -> Result<(), Errno> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
 
+/// Sets the ids by which the calling thread makes and reaches files: setfsuid(2), setfsgid(2). Leaving 0 takes the effective
+/// capabilities over files away, which stay permitted: capabilities(7).
+///
+/// # Errors
+/// `EPERM` where the kernel left an id as it was, which it does not say.
+///
+/// # Privilege
+/// `CAP_SETUID`, `CAP_SETGID`.
+pub fn set_file_system_ids(uid: u32, gid: u32) -> Result<(), Errno> {
+    for (call, id) in [(libc::SYS_setfsgid, gid), (libc::SYS_setfsuid, uid)] {
+        // SAFETY: takes an integer only.
+        check(unsafe { libc::syscall(call, id) })?;
+        // It gives the id before, and does not take this one, which is none.
+        // SAFETY: the same.
+        let now = check(unsafe { libc::syscall(call, u32::MAX) })?;
+        if now as u32 != id {
+            return Err(Errno::PERM);
+        }
+    }
+    Ok(())
+}
+
 /// Sets the supplementary groups of the calling thread: setgroups(2).
 ///
 /// # Errors

@@ -229,6 +229,11 @@ impl Tasks {
         found.ok_or_else(|| Error::NotFound { what: "task", id: key.1.clone() })
     }
 
+    /// Whether the shim that a runtime's name stands for is our own; one that is not there is not.
+    pub fn is_own_shim(&self, runtime: &str) -> bool {
+        self.inner.launcher.binaries.find(runtime, "").is_ok_and(|program| program.ours)
+    }
+
     /// Whether there is such a task.
     pub fn exists(&self, key: &Key) -> bool {
         self.inner.has(key)

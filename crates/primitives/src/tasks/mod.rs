@@ -218,6 +218,11 @@ impl Tasks {
         self.tasks.list(namespace).await
     }
 
+    /// Whether the shim that a runtime's name stands for is our own, which does more than others.
+    pub fn is_own_shim(&self, runtime: &str) -> bool {
+        self.tasks.is_own_shim(runtime)
+    }
+
     /// Whether a container has a task.
     pub fn exists(&self, key: &Key) -> bool {
         self.tasks.exists(key)
