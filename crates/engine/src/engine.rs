@@ -107,6 +107,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     fn containers(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Container>>> {
+    /// What is loaded into the kernel for containers.
+    pub(crate) profiles: crate::container::Profiles,
+    /// What lies upon the layers of images.
+    pub(crate) init_layers: crate::container::InitLayers,
         self.containers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,6 +159,8 @@ impl Engine {
         let ends = engine.shared.store.events(None).await?;
         crate::container::recover(&engine).await?;
         tokio::spawn(crate::container::watch_ends(Arc::downgrade(&engine.shared), ends));
+            profiles: crate::container::Profiles::default(),
+            init_layers: crate::container::InitLayers::default(),
         crate::container::resume(&engine).await;
         Ok(engine)
     }
@@ -162,6 +168,7 @@ impl Engine {
     /// What an operator chose.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+        tokio::spawn(crate::container::forget_old_execs(Arc::downgrade(&engine.shared)));
     }
 
     /// The bytes and records below.

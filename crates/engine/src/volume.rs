@@ -195,7 +195,11 @@ impl Engine {
         let _one = self.shared.volumes.lock().await;
         for volume in self.volumes().await? {
             if names.contains(&volume.name.as_str()) && !volume.options.is_empty() {
-                self.blocking("mounting a volume", move || mount_volume(&volume)).await?;
+                let mounted = self.blocking("mounting a volume", move || {
+                    mount_volume(&volume)?;
+                    crate::tree::settle(&volume.mountpoint, &volume.mountpoint)
+                });
+                mounted.await?;
             }
         }
         Ok(())

@@ -112,13 +112,13 @@ async fn line(
     into_api::summary(&record, beside, &call.door.about.id, call.version, Timestamp::now())
 }
 
-/// How the image of a container is named: by its id, where its name is another one's by now.
+/// How the image of a container is named: by its id, where its name is another one's by now, or nobody's.
 async fn image(call: &Call, record: &Record) -> (String, Option<OciDescriptor>) {
     let manifest = if call.version >= V1_48 { manifest(call, record).await } else { None };
     let reference = &record.image.reference;
-    let is_another = match call.door.engine.image_record(reference).await {
-        Ok(found) => record.image.target.as_ref().is_some_and(|target| *target != found.target.digest),
-        Err(_) => false,
-    };
-    (if is_another { into_api::image_id(record) } else { reference.clone() }, manifest)
+    // Images of other doors' containers have their names elsewhere.
+    let Some(target) = &record.image.target else { return (reference.clone(), manifest) };
+    let found = call.door.engine.image_record(reference).await;
+    let is_its = found.is_ok_and(|found| found.target.digest == *target);
+    (if is_its { reference.clone() } else { into_api::image_id(record) }, manifest)
 }

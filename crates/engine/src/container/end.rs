@@ -59,7 +59,7 @@ pub(crate) async fn watch_ends(shared: Weak<Shared>, mut events: Events) {
                 if let Stored::Foreign { value, .. } = &envelope.event
                     && let Ok(exit) = TaskExit::decode(value.as_slice())
                 {
-                    if is_own { engine.hear(exit) } else { engine.foreign_exec_ended(&exit) }
+                    if is_own { engine.hear(exit) } else { engine.foreign_ended(&envelope.namespace, &exit) }
                 }
             }
             Ok(_) => {}
@@ -81,7 +81,10 @@ pub(crate) async fn watch_ends(shared: Weak<Shared>, mut events: Events) {
 
 impl Engine {
     fn hear(&self, exit: TaskExit) {
-        let Ok(container) = self.container(&exit.container_id) else { return };
+        let Ok(container) = self.container(&exit.container_id) else {
+            // In our namespace, but not ours.
+            return self.foreign_ended(&self.shared.namespace, &exit);
+        };
         if exit.id != exit.container_id && !exit.id.is_empty() {
             self.exec_ended(&container, &exit);
             return;

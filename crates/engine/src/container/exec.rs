@@ -1,7 +1,8 @@
 //! More processes in a container.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use gantry_primitives::Opaque;
 use gantry_primitives::tasks::ExecRequest;
@@ -11,6 +12,8 @@ use gantry_types::oci::{Process, Spec};
 
 use super::streams::{Streams, Wants};
 use super::{Container, start, user};
+use crate::engine::Shared;
+use crate::tree::Root;
 use crate::{Engine, Error, Result, names};
 
 /// The type of a process in containerd's messages.
@@ -18,6 +21,10 @@ const PROCESS_TYPE: &str = "types.containerd.io/opencontainers/runtime-spec/1/Pr
 /// The most execs that are remembered of one container.
 const MAX_EXECS: usize = 4096;
 const NOT_EXECUTABLE: i32 = 126;
+/// Of a process that ended with its container.
+const SIGKILLED: i32 = 137;
+/// How long an exec that has ended can be asked about at least, and how often it is looked for such: docker's.
+const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// A process to be run in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +76,8 @@ pub struct Exec {
     pub options: ExecOptions,
     of: Arc<Container>,
     state: Mutex<ExecState>,
+    /// Since when nothing will come of it any more.
+    over: Mutex<Option<Instant>>,
     /// Who waits for its end.
     ended: tokio::sync::watch::Sender<bool>,
     taken: AtomicBool,
@@ -102,7 +111,18 @@ impl Exec {
             state.pid = 0;
             state.exit_code.get_or_insert(code);
         });
+        self.let_go();
         self.ended.send_replace(true);
+    }
+
+    /// Its time to be forgotten begins.
+    fn let_go(&self) {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    fn is_over_for(&self, time: Duration) -> bool {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        over.is_some_and(|since| since.elapsed() >= time)
     }
 }
 
@@ -127,6 +147,7 @@ impl Engine {
             options,
             of: Arc::clone(container),
             state: Mutex::default(),
+            over: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
             taken: AtomicBool::new(false),
             settled: tokio::sync::watch::Sender::new(false),
@@ -255,13 +276,19 @@ impl Engine {
         let (namespace, id) = container.key();
         let stored = self.shared.store.container_get(namespace, id).await?;
         let spec = stored.spec.map(|spec| spec.value).unwrap_or_default();
+        // Pinned, and not by the number of a process that may be another one's by now.
+        let root = match options.user.is_empty() {
+            true => None,
+            false => Some(self.pinned_root(container).await?),
+        };
         let (options, record, host) = (options.clone(), container.record(), self.shared.host.clone());
         self.blocking("making the process of an exec", move || {
             let spec: Spec = serde_json::from_slice(&spec).map_err(|error| {
                 Error::Invalid(format!("the configuration of the container cannot be read: {error}"))
             })?;
             let container = spec.process.unwrap_or_default();
-            let process = gantry_spec::exec(&container, &wanted(&container, &options, &record)?, &host)?;
+            let wanted = wanted(&container, &options, &record, root.as_ref())?;
+            let process = gantry_spec::exec(&container, &wanted, &host)?;
             Ok(serde_json::to_vec(&process).expect("a process is JSON"))
         })
         .await
@@ -280,10 +307,15 @@ impl Engine {
         Ok(self.shared.tasks.resize(container.key(), exec.id.clone(), columns, rows).await?)
     }
 
-    /// The end of an exec in a container of another door.
-    pub(crate) fn foreign_exec_ended(&self, exit: &TaskExit) {
-        if let Ok(exec) = self.exec(&exit.id)
-            && exec.container == exit.container_id
+    /// The end of a process in a container of another door: of an exec, or of the first one, and of all execs with it.
+    pub(crate) fn foreign_ended(&self, namespace: &gantry_types::Namespace, exit: &TaskExit) {
+        let is_of = |exec: &Exec| exec.of.key.0 == *namespace && exec.of.key.1 == exit.container_id;
+        if exit.id.is_empty() || exit.id == exit.container_id {
+            for exec in self.execs().values().filter(|exec| is_of(exec)) {
+                if exec.state().running { exec.finish(SIGKILLED) } else { exec.let_go() }
+            }
+        } else if let Ok(exec) = self.exec(&exit.id)
+            && is_of(&exec)
         {
             self.exec_ended(&exec.of, exit);
         }
@@ -312,20 +344,33 @@ impl Engine {
 
     /// What ran in a container that has ended has ended with it.
     pub(crate) fn forget_execs(&self, container: &Container) {
-        const SIGKILLED: i32 = 137;
         let mut execs = self.execs();
         execs.retain(|_, exec| {
             if exec.container == container.id && exec.state().running {
                 exec.finish(SIGKILLED);
             }
-            // What has ended can be asked about until its container is gone.
+            // What has ended can still be asked about for a while, but not longer than its container.
             exec.container != container.id || container.record().state.status != crate::Status::Removing
         });
     }
 }
 
-/// What an exec's process is, beside the container's. Blocks, for a user by name.
-fn wanted(container: &Process, options: &ExecOptions, record: &crate::Record) -> Result<gantry_spec::Exec> {
+/// Forgets execs that ended a while ago, as long as there is an engine.
+pub(crate) async fn forget_old(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(KEPT).await;
+        let Some(shared) = shared.upgrade() else { return };
+        Engine { shared }.execs().retain(|_, exec| !exec.is_over_for(KEPT));
+    }
+}
+
+/// What an exec's process is, beside the container's. Blocks, for a user, who is looked up below the container's root.
+fn wanted(
+    container: &Process,
+    options: &ExecOptions,
+    record: &crate::Record,
+    root: Option<&Root>,
+) -> Result<gantry_spec::Exec> {
     let mut base = container.env.clone();
     if options.tty && !base.iter().any(|entry| entry.starts_with("TERM=")) {
         base.push("TERM=xterm".to_owned());
@@ -339,19 +384,10 @@ fn wanted(container: &Process, options: &ExecOptions, record: &crate::Record) ->
         privileged: options.privileged,
         ..gantry_spec::Exec::default()
     };
-    if !options.user.is_empty() {
-        let root = root_of(record.state.pid)?;
-        let identity = user::of(&options.user, &record.options.process.groups, Some(&root))?;
+    if let Some(root) = root {
+        let identity = user::of(&options.user, &record.options.process.groups, Some(root.dir()))?;
         made.user = Some(identity.user);
         made.group_add = identity.groups;
     }
     Ok(made)
-}
-
-/// The root of a process, as it sees it.
-fn root_of(pid: u32) -> Result<std::os::fd::OwnedFd> {
-    use rustix::fs::{CWD, Mode, OFlags, openat};
-    let path = format!("/proc/{pid}/root");
-    openat(CWD, &path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| Error::io("opening", &path)(errno.into()))
 }

@@ -7,6 +7,7 @@
 //! | created, exited | a task | the task is removed: a start or an end that did not come to its end |
 //! | restarting | – | its pause begins anew |
 //! | removing | – | it is removed |
+//! | created, without a directory | – | it is removed: nobody was told of it, as it was not made whole |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +42,15 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         }
         let key = (engine.shared.namespace.clone(), record.id.clone());
         engine.insert(Arc::new(Container::new(key, Owner::Docker, record)));
+    }
+    engine.settle_volumes().await;
+    let again = engine.clone();
+    let swept = engine.blocking("sweeping parts of volumes", move || {
+        super::subpath::sweep(&again);
+        Ok(())
+    });
+    if let Err(error) = swept.await {
+        tracing::warn!(%error, "parts of volumes stay mounted");
     }
     // Those of starts and ends that did not come to their end; before addresses are taken over, and before anything is attached.
     let known: Vec<String> = engine.containers().iter().map(|container| container.id.clone()).collect();
@@ -104,6 +114,13 @@ async fn compare(engine: &Engine, container: &Arc<Container>, task: Option<State
             }
         }
         (_, Some(_)) => engine.clear(container).await,
+        // The directory is the last that is made.
+        (Status::Created, None) if !engine.shared.directory(&record.id).exists() => {
+            let request = RemoveRequest { force: true, volumes: true };
+            if let Err(error) = engine.remove_now(container, request).await {
+                tracing::error!(container = %record.id, %error, "a container that was not made whole is left");
+            }
+        }
         (_, None) => {}
     }
 }

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::create::SPEC_TYPE;
 use super::specification::{Facts, Looks};
-use super::{Container, RemoveRequest, event_of, files, mounts, put, specification};
+use super::{Container, RemoveRequest, event_of, files, mounts, put, specification, subpath};
 use crate::record::{Health, Record, State, Status};
 use crate::{Engine, Error, Result};
 
@@ -96,6 +96,7 @@ impl Engine {
         drop(container.files.write().await);
         let network = self.join_network(record).await?;
         let started = self.run_in(container, record, network).await;
+        self.release_subpaths(record).await;
         if started.is_err() {
             self.clear(container).await;
             self.leave_network(record).await;
@@ -169,13 +170,16 @@ impl Engine {
 
     async fn root_mounts(&self, record: &Record) -> Result<Vec<gantry_types::Mount>> {
         let (snapshotter, key) = (self.snapshotter().to_owned(), record.id.clone());
-        Ok(self.shared.store.snapshot_mounts(self.context(), snapshotter, key).await?)
+        let mounts = self.shared.store.snapshot_mounts(self.context(), snapshotter, key).await?;
+        self.with_init_layer(record, mounts).await
     }
 
     async fn mounts_for_start(&self, record: &Record) -> Result<Vec<gantry_spec::Mount>> {
         self.mount_volumes(record).await?;
         let directory = self.shared.directory(&record.id);
         let source = self.files_directory(record)?;
+        self.release_subpaths(record).await;
+        let subpaths = subpath::directory(self, &record.id);
         let (engine, record) = (self.clone(), record.clone());
         self.blocking("preparing mounts", move || {
             if source == directory {
@@ -183,10 +187,25 @@ impl Engine {
             }
             let taken = |place: &str| record.mounts.iter().any(|point| point.target == place);
             let mut all = files::mounts(&source, record.options.isolation.read_only, taken);
-            all.extend(mounts::for_start(&record.mounts)?);
+            all.extend(mounts::for_start(&record.mounts, &subpaths)?);
             Ok(all)
         })
         .await
+    }
+
+    /// Takes the places away where parts of volumes were mounted for the runtime.
+    async fn release_subpaths(&self, record: &Record) {
+        if !subpath::has_any(record) {
+            return;
+        }
+        let directory = subpath::directory(self, &record.id);
+        let released = self.blocking("unmounting parts of volumes", move || {
+            subpath::release(&directory);
+            Ok(())
+        });
+        if let Err(error) = released.await {
+            tracing::warn!(container = %record.id, %error, "parts of volumes stay mounted");
+        }
     }
 
     /// Whose `hosts` and so on a container sees: its own, or those of the one whose network it shares.

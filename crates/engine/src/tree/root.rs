@@ -27,7 +27,7 @@ pub(super) enum Wanted {
 
 /// The root.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(crate) struct Root {
     dir: OwnedFd,
     /// Mounts below the root are there as long as the namespace is, which this keeps.
     namespace: Option<OwnedFd>,
@@ -42,7 +42,7 @@ impl Root {
         self.namespace.as_ref().map(AsFd::as_fd)
     }
 
-    pub(super) fn dir(&self) -> &OwnedFd {
+    pub(crate) fn dir(&self) -> &OwnedFd {
         &self.dir
     }
 }
@@ -109,6 +109,16 @@ impl Engine {
         let Some(process) = opened else { return Ok(None) };
         match self.shared.tasks.state(&container.key(), "").await {
             // Its parent says so after it was opened, and it is not over yet: so it is this one, and not another with its number.
+    /// The root of a container that runs, for what is looked up in its files.
+    ///
+    /// # Errors
+    /// Conflict for one that has ended; what the shim and the kernel say.
+    pub(crate) async fn pinned_root(&self, container: &Container) -> Result<Root> {
+        let record = container.require_alive()?;
+        let root = self.running_root(container, &record, Wanted::All).await?;
+        root.ok_or_else(|| Error::Conflict(format!("container {} is not running", record.id)))
+    }
+
             Ok(state) if state.pid == pid => {}
             Ok(_) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

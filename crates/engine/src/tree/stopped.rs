@@ -13,7 +13,7 @@ use gantry_sys::mount::{ATTR_RDONLY, MountAttr, Scope, mount_setattr};
 use gantry_sys::ns::unshare;
 use gantry_sys::path::{FdPath, Missing, ensure};
 use gantry_types::Mount;
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount_change, mount_remount,
@@ -71,6 +71,7 @@ pub(super) struct Plan {
 pub(super) async fn open(engine: &Engine, record: &Record, wanted: Wanted) -> Result<Root> {
     let (snapshotter, key) = (engine.snapshotter().to_owned(), record.id.clone());
     let mounts = engine.shared.store.snapshot_mounts(engine.context(), snapshotter, key).await?;
+    let mounts = engine.with_init_layer(record, mounts).await?;
     let mut plan = Plan {
         mounts,
         anchor: engine.shared.directory(&record.id),
@@ -191,16 +192,13 @@ fn attach(root: &OwnedFd, point: &Point) -> Result<()> {
     Ok(())
 }
 
-/// What is mounted, pinned: a subpath without links in it.
+/// What is mounted, pinned.
 fn source(point: &Point) -> Result<OwnedFd> {
-    let path = OFlags::PATH | OFlags::CLOEXEC;
-    let source = openat(CWD, &point.source, path, Mode::empty()).map_err(failed("opening", &point.source))?;
-    if point.subpath.is_empty() {
-        return Ok(source);
+    if !point.subpath.is_empty() {
+        return crate::container::open_subpath(&point.source, &point.subpath);
     }
-    let how = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    openat2(&source, point.subpath.as_str(), path, Mode::empty(), how)
-        .map_err(failed("opening", &point.subpath))
+    let path = OFlags::PATH | OFlags::CLOEXEC;
+    openat(CWD, &point.source, path, Mode::empty()).map_err(failed("opening", &point.source))
 }
 
 fn make_read_only(mount: &OwnedFd) -> std::result::Result<(), Errno> {

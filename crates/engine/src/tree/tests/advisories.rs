@@ -241,12 +241,12 @@ fn cve_2022_23648_a_volume_of_an_image_is_filled_from_the_image_alone() {
     let traversal = format!("/../../../..{}", canary.path().display());
     for target in ["/absolute", "/relative", &traversal, "/absolute/dir", "/missing", "/file"] {
         let volume = tempfile::tempdir().unwrap();
-        fill(root.as_fd(), target, volume.path()).unwrap();
+        fill(root.as_fd(), target, volume.path(), volume.path()).unwrap();
         assert_eq!(fs::read_dir(volume.path()).unwrap().count(), 0, "{target}");
     }
     for target in ["/real", "/inside"] {
         let volume = tempfile::tempdir().unwrap();
-        fill(root.as_fd(), target, volume.path()).unwrap();
+        fill(root.as_fd(), target, volume.path(), volume.path()).unwrap();
         assert_eq!(fs::read(volume.path().join("file")).unwrap(), b"image");
         assert_eq!(fs::read_link(volume.path().join("link")).unwrap(), canary.path().join("file"));
         let stat = fs::metadata(volume.path()).unwrap();
@@ -264,7 +264,7 @@ fn cve_2020_1726_a_volume_with_something_in_it_stays_as_it_is() {
     fs::set_permissions(image.path().join("data"), fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(volume.path().join("mine"), "kept").unwrap();
     let before = fs::metadata(volume.path()).unwrap().mode();
-    fill(root_of(image.path()).as_fd(), "/data", volume.path()).unwrap();
+    fill(root_of(image.path()).as_fd(), "/data", volume.path(), volume.path()).unwrap();
     assert!(!volume.path().join("file").exists());
     assert_eq!(fs::metadata(volume.path()).unwrap().mode(), before);
 }
