@@ -64,6 +64,8 @@ pub struct Settings {
     pub show_foreign: bool,
 }
 
+    /// User namespaces of containers.
+    pub userns: crate::UsernsSettings,
 /// What an engine stands on.
 pub struct Parts {
     /// Bytes and records.
@@ -101,6 +103,8 @@ pub(crate) struct Shared {
     pub(crate) images: crate::image::Images,
     /// Who the users of images are.
     pub(crate) identities: crate::container::Identities,
+    /// Who has which ids.
+    pub(crate) userns: crate::userns::Ranges,
     /// One change of a volume at a time.
     pub(crate) volumes: tokio::sync::Mutex<()>,
 }
@@ -137,6 +141,10 @@ impl Engine {
         let namespace = NAMESPACE.parse().expect("a word is a namespace");
         let host = tokio::task::spawn_blocking(crate::container::host_facts)
             .await
+        let asked = settings.userns.clone();
+        let userns = tokio::task::spawn_blocking(move || crate::userns::Ranges::open(&asked))
+            .await
+            .map_err(|_| Error::Panicked("reading subordinate ids"))??;
             .map_err(|_| Error::Panicked("looking at the host"))?;
         let shared = Shared {
             store,
@@ -153,6 +161,7 @@ impl Engine {
             images: crate::image::Images::default(),
             identities: crate::container::Identities::default(),
             volumes: tokio::sync::Mutex::default(),
+            userns,
         };
         let engine = Self { shared: Arc::new(shared) };
         // Before anything is asked for: what ends meanwhile is in the journal behind this place.
@@ -257,4 +266,5 @@ impl Engine {
         self.free_name(&container.record().name, &container.id);
         self.shared.containers_mut().remove(&container.id);
     }
+        self.shared.userns.free(&container.id);
 }

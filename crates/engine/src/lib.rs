@@ -25,6 +25,7 @@ mod names;
 mod options;
 mod record;
 mod tree;
+mod userns;
 mod volume;
 
 pub use container::{
@@ -45,4 +46,5 @@ pub use record::{
     Command, DEFAULT_STOP_TIMEOUT, Health, HealthStatus, ImageOf, MountPoint, Probe, Record, State, Status,
 };
 pub use tree::{FileChange, FileChangeKind, FileStat, Overwrite, Ownership, PutOptions, Sizes};
+pub use userns::{DefaultMode, IdMaps, Origin, Userns, UsernsSettings};
 pub use volume::{Volume, VolumeRequest};

@@ -36,6 +36,9 @@ pub struct Record {
     /// Its place in the bridge's network, while it has one.
     #[serde(default)]
     pub endpoint: Option<Endpoint>,
+    /// The user namespace that it has, or had at its last start; None for the host's.
+    #[serde(default)]
+    pub userns: Option<crate::Userns>,
     /// How often it was started again by its policy.
     #[serde(default)]
     pub restart_count: u32,

@@ -52,6 +52,7 @@ impl Engine {
             let made = engine.make(&id, &name, reference, found, options).await;
             if made.is_err() {
                 engine.free_name(&name, &id);
+                engine.shared.userns.free(&id);
             }
             made
         })
@@ -94,6 +95,7 @@ impl Engine {
             mounts: Vec::new(),
             state: State::default(),
             endpoint: None,
+            userns: None,
             restart_count: 0,
             log_path: None,
             labels,
@@ -102,6 +104,7 @@ impl Engine {
         let log = super::logs::target(self, &record)?;
         record.log_path = log.path;
         let warnings = self.check(&record).await?;
+        record.userns = self.choose_ids(&record).await?;
         let made = mounts::resolve(self, &record).await?;
         record.mounts = made.points;
         if let Err(error) = self.write(&record, &found).await {

@@ -101,6 +101,7 @@ fn foreign(namespace: &Namespace, stored: Stored, task: Option<&StateResponse>) 
         mounts: Vec::new(),
         state: task.map_or_else(State::default, |task| state(task, created)),
         endpoint: None,
+        userns: None,
         restart_count: 0,
         log_path: None,
         labels: stored.labels.into_iter().collect(),

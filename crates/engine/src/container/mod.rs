@@ -60,11 +60,13 @@ pub use self::stats::{Stats, Traffic};
 pub use self::streams::{Frame, StreamInput, StreamOutput, Streams};
 pub use self::update::UpdateRequest;
 pub(crate) use self::user::Identities;
+pub(crate) use self::specification::{joined, runtime as runtime_of};
 pub(crate) use self::subpath::open as open_subpath;
 pub(crate) use self::user::of as user_of;
 pub use self::wait::WaitFor;
 
 /// The kind of documents that hold records.
+pub(crate) use self::user::{Identities, Identity};
 pub(crate) const DOCUMENT: &str = gantry_primitives::CONTAINER_DOCUMENT;
 
 /// Whose a container is.

@@ -243,8 +243,8 @@ pub(crate) fn make_shm(engine: &Engine, record: &Record) -> Result<()> {
     let bytes = if own == 0 { engine.shared.settings.shm_size } else { own };
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
     let owner = crate::userns::tmpfs_owner(record);
-    let data = std::ffi::CString::new(format!("mode=1777,size={bytes}{owner}"))
-        .expect("digits have no zero byte");
+    let data =
+        std::ffi::CString::new(format!("mode=1777,size={bytes}{owner}")).expect("digits have no zero byte");
     mount("shm", &place, "tmpfs", flags, Some(data.as_c_str()))
         .map_err(|errno| Error::io("mounting", &place)(errno.into()))
 }

@@ -53,6 +53,7 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         tracing::warn!(%error, "parts of volumes stay mounted");
     }
     // Those of starts and ends that did not come to their end; before addresses are taken over, and before anything is attached.
+    engine.recover_userns().await;
     let known: Vec<String> = engine.containers().iter().map(|container| container.id.clone()).collect();
     let network = engine.shared.network.clone();
     let swept = engine.blocking("sweeping network namespaces", move || {
@@ -81,6 +82,29 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
 
 /// Compares each record with what its shim says.
 pub(crate) async fn look_again(engine: &Engine) {
+/// Removes what was on its way out when the daemon died, and what was not made whole.
+async fn finish_removals(engine: &Engine) {
+    for container in engine.containers() {
+        let _gate = container.gate.lock().await;
+        let record = container.record();
+        let goes = match record.state.status {
+            Status::Removing | Status::Dead => true,
+            // The directory is the last that is made.
+            Status::Created if !engine.shared.directory(&record.id).exists() => true,
+            Status::Created | Status::Exited => record.options.auto_remove,
+            Status::Running | Status::Paused | Status::Restarting => false,
+        };
+        if !goes {
+            continue;
+        }
+        let volumes = record.options.auto_remove || record.state.status == Status::Created;
+        let request = RemoveRequest { force: true, volumes };
+        if let Err(error) = engine.remove_now(&container, request).await {
+            tracing::error!(container = %record.id, %error, "a container could not be removed");
+        }
+    }
+}
+
     for container in engine.containers() {
         let _gate = container.gate.lock().await;
         let state = engine.shared.tasks.state(&container.key(), "").await.ok();
@@ -107,20 +131,7 @@ async fn compare(engine: &Engine, container: &Arc<Container>, task: Option<State
             }
             engine.end(container, exit).await;
         }
-        (Status::Removing, _) => {
-            let request = RemoveRequest { force: true, volumes: record.options.auto_remove };
-            if let Err(error) = engine.remove_now(container, request).await {
-                tracing::error!(container = %record.id, %error, "a container could not be removed");
-            }
-        }
         (_, Some(_)) => engine.clear(container).await,
-        // The directory is the last that is made.
-        (Status::Created, None) if !engine.shared.directory(&record.id).exists() => {
-            let request = RemoveRequest { force: true, volumes: true };
-            if let Err(error) = engine.remove_now(container, request).await {
-                tracing::error!(container = %record.id, %error, "a container that was not made whole is left");
-            }
-        }
         (_, None) => {}
     }
 }

@@ -26,6 +26,7 @@ pub(crate) struct Facts {
     pub(crate) identity: Identity,
     pub(crate) mounts: Vec<gantry_spec::Mount>,
 }
+    pub(crate) user: UserNamespace,
 
 /// The name of the shim for a runtime of the configuration.
 ///
@@ -50,7 +51,11 @@ pub(crate) fn runtime(engine: &Engine, name: &str) -> Result<String> {
 /// # Errors
 /// Those of the options.
 pub(crate) async fn dry_run(engine: &Engine, record: &Record) -> Result<Vec<String>> {
-    let facts = Facts { network: Network::New, identity: Identity::default(), mounts: Vec::new() };
+    let user = match record.userns.as_ref().map(|userns| userns.maps.clone()) {
+        Some(crate::IdMaps { uids, gids }) => UserNamespace::New { uids, gids },
+        None => UserNamespace::Host,
+    };
+    let facts = Facts { network: Network::New, user, identity: Identity::default(), mounts: Vec::new() };
     let (engine, record) = (engine.clone(), record.clone());
     let again = engine.clone();
     again
@@ -193,7 +198,12 @@ fn confinement(engine: &Engine, record: &Record) -> Result<Confinement> {
     Ok(made)
 }
 
-fn namespaces(engine: &Engine, record: &Record, network: Network, looks: Looks) -> Result<Namespaces> {
+fn namespaces(
+    engine: &Engine,
+    record: &Record,
+    (network, user): (Network, UserNamespace),
+    looks: Looks,
+) -> Result<Namespaces> {
     let isolation = &record.options.isolation;
     let settings = &engine.shared.settings;
     let of = |name: &str, kind: &str| match looks {
@@ -231,15 +241,7 @@ fn namespaces(engine: &Engine, record: &Record, network: Network, looks: Looks) 
         "" => CgroupNamespace::Private,
         mode => return Err(Error::Invalid(format!("invalid cgroup namespace mode: {mode}"))),
     };
-    match isolation.userns_mode.as_str() {
-        "" | "host" => {}
-        mode => {
-            return Err(Error::Unsupported(format!(
-                "user namespace mode {mode:?} is not supported: host is"
-            )));
-        }
-    }
-    Ok(Namespaces { network, ipc, pid, uts, cgroup, user: UserNamespace::Host })
+    Ok(Namespaces { network, ipc, pid, uts, cgroup, user })
 }
 
 fn is_unified() -> bool {

@@ -2,13 +2,15 @@
 //!
 //! Each step stands beside its undo: a start that fails leaves the container as it was, with the reason in its state.
 
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gantry_network::{Attach, Endpoint, Network as Bridge};
 use gantry_primitives::tasks::TaskRequest;
 use gantry_primitives::{Opaque, Step};
-use gantry_spec::Network;
+use gantry_spec::{Network, UserNamespace};
 use gantry_types::ErrorKind;
 use jiff::Timestamp;
 
@@ -16,6 +18,7 @@ use super::create::SPEC_TYPE;
 use super::specification::{Facts, Looks};
 use super::{Container, RemoveRequest, event_of, files, mounts, put, specification, subpath};
 use crate::record::{Health, Record, State, Status};
+use crate::userns::{Entered, map_mounts};
 use crate::{Engine, Error, Result};
 
 /// Docker's exit statuses of what could not be started.
@@ -94,8 +97,7 @@ impl Engine {
         self.clear(container).await;
         // An upper directory is not mounted twice. Nobody new comes while the gate is held.
         drop(container.files.write().await);
-        let network = self.join_network(record).await?;
-        let started = self.run_in(container, record, network).await;
+        let started = self.run_joined(container, record).await;
         self.release_subpaths(record).await;
         if started.is_err() {
             self.clear(container).await;
@@ -104,11 +106,27 @@ impl Engine {
         started
     }
 
-    async fn run_in(&self, container: &Arc<Container>, record: &mut Record, network: Network) -> Result<()> {
-        let rootfs = self.root_mounts(record).await?;
+    /// Its namespaces, and what runs in them.
+    async fn run_joined(&self, container: &Arc<Container>, record: &mut Record) -> Result<()> {
+        let Entered { user, netns } = self.enter_userns(record).await?;
+        let network = self.join_network(record, netns).await?;
+        self.run_in(container, record, (network, user)).await
+    }
+
+    async fn run_in(
+        &self,
+        container: &Arc<Container>,
+        record: &mut Record,
+        (network, user): (Network, UserNamespace),
+    ) -> Result<()> {
+        let mut rootfs = self.root_mounts(record).await?;
         let (identity, mounts) =
             tokio::try_join!(self.identity(record, &rootfs), self.mounts_for_start(record))?;
-        let facts = Facts { network, identity, mounts };
+        if let Some(userns) = &record.userns {
+            userns.check(&identity)?;
+            userns.maps.map_root(&mut rootfs);
+        }
+        let facts = Facts { network, user, identity, mounts };
         self.write_specification(container, record, facts).await?;
         let log = super::logs::target(self, record)?;
         let stdin = if record.options.process.open_stdin { "attach:" } else { "" };
@@ -184,6 +202,12 @@ impl Engine {
         self.blocking("preparing mounts", move || {
             if source == directory {
                 files::Contents::of(&engine, &record)?.write(&directory)?;
+        let volumes = match record.userns {
+            Some(_) => {
+                self.volumes().await?.into_iter().map(|volume| (volume.name.clone(), volume)).collect()
+            }
+            None => BTreeMap::new(),
+        };
             }
             let taken = |place: &str| record.mounts.iter().any(|point| point.target == place);
             let mut all = files::mounts(&source, record.options.isolation.read_only, taken);
@@ -191,6 +215,7 @@ impl Engine {
             Ok(all)
         })
         .await
+            map_mounts(&engine, &record, &volumes, &mut all)?;
     }
 
     /// Takes the places away where parts of volumes were mounted for the runtime.
@@ -217,7 +242,7 @@ impl Engine {
     }
 
     /// A namespace with an address, where it has its own.
-    async fn join_network(&self, record: &mut Record) -> Result<Network> {
+    async fn join_network(&self, record: &mut Record, netns: Option<OwnedFd>) -> Result<Network> {
         let options = &record.options.network;
         if options.disabled {
             return Ok(Network::New);
@@ -228,7 +253,8 @@ impl Engine {
             "" | "default" | "bridge" => {
                 let attach = attach(record)?;
                 let network = self.shared.network.clone();
-                let endpoint = self.blocking("joining the network", move || join(&network, attach)).await?;
+                let endpoint =
+                    self.blocking("joining the network", move || join(&network, attach, netns)).await?;
                 let path = endpoint.netns.display().to_string();
                 record.endpoint = Some(endpoint);
                 Ok(Network::Own(path))
@@ -245,6 +271,7 @@ impl Engine {
         let Some(endpoint) = record.endpoint.take() else { return };
         let network = self.shared.network.clone();
         let left = self.blocking("leaving the network", move || {
+        self.leave_userns(record).await;
             network.detach(&endpoint);
             Ok(network.remove_netns(&endpoint.id)?)
         });
@@ -344,11 +371,14 @@ fn attach(record: &Record) -> Result<Attach> {
     Ok(attach)
 }
 
-/// A namespace, and a place in the bridge's network for it. Blocks.
-fn join(network: &Bridge, mut attach: Attach) -> Result<Endpoint> {
+/// A namespace, which is `netns` if there is one, and a place in the bridge's network for it. Blocks.
+fn join(network: &Bridge, mut attach: Attach, netns: Option<OwnedFd>) -> Result<Endpoint> {
     // One that is left of a start that did not come to its end.
     network.remove_netns(&attach.id)?;
-    attach.netns = network.create_netns(&attach.id)?;
+    attach.netns = match netns {
+        Some(netns) => network.adopt_netns(&attach.id, netns)?,
+        None => network.create_netns(&attach.id)?,
+    };
     match network.attach(&attach) {
         Ok(endpoint) => Ok(endpoint),
         Err(error) => {

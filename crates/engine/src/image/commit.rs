@@ -434,6 +434,7 @@ mod tests {
             mounts: Vec::new(),
             state: State::default(),
             endpoint: None,
+            userns: None,
             restart_count: 0,
             log_path: None,
             labels: [("k".to_owned(), "v".to_owned())].into(),

@@ -13,6 +13,7 @@ use super::stat::{FileStat, find};
 use super::{archive, failed};
 use crate::image::ByteStream;
 use crate::image::{Outlet, byte_stream};
+use crate::userns::Shift;
 use crate::{Container, Engine, Error, Result};
 
 impl Engine {
@@ -36,7 +37,8 @@ impl Engine {
             }
             // What is mounted there is the runtime's, and nodes that not everybody who unpacks the archive could make.
             let hollow: &[&[u8]] = if asked.is_root() { &[b"dev"] } else { &[] };
-            let options = PackOptions { hollow, ..PackOptions::default() };
+            let options =
+                PackOptions { hollow, owners: root.shift().map(Shift::map), ..PackOptions::default() };
             pack(pinned.as_fd(), asked.name.as_bytes(), outlet, &options).map(drop).map_err(archive)
         });
         let Ok(stat) = told.await else {
@@ -64,7 +66,8 @@ impl Engine {
             if tell.send(()).is_err() {
                 return Ok(());
             }
-            let options = PackOptions { top: TopEntry::Left, ..PackOptions::default() };
+            let owners = root.shift().map(Shift::map);
+            let options = PackOptions { top: TopEntry::Left, owners, ..PackOptions::default() };
             pack(top.as_fd(), b"", outlet, &options).map(drop).map_err(archive)
         });
         if told.await.is_err() {

@@ -80,7 +80,14 @@ impl Engine {
             };
             let base = asked.path.to_bytes().to_vec();
             let options = ApplyOptions { owner, base, replace, ..ApplyOptions::default() };
-            put(root.as_fd(), source, &options)
+            match root.shift() {
+                None => put(root.as_fd(), source, &options),
+                Some(shift) => {
+                    let owner = owner.map(|owner| shift.on_host(owner)).transpose()?;
+                    let options = ApplyOptions { owner, id_map: Some(shift.map().clone()), ..options };
+                    shift.as_owner(|| put(root.as_fd(), source, &options))
+                }
+            }
         };
         self.with_root(container, Wanted::AllWritable, unpack).await?;
         self.announce(&container.event("extract-to-dir")).await;

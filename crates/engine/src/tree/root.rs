@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{process, stopped};
 use crate::record::Record;
+use crate::userns::Shift;
 use crate::{Container, Engine, Error, Moment, Owner, Result};
 
 /// How long it is waited for the end of a container to be written down whose process is gone.
@@ -31,11 +32,22 @@ pub(crate) struct Root {
     dir: OwnedFd,
     /// Mounts below the root are there as long as the namespace is, which this keeps.
     namespace: Option<OwnedFd>,
+    /// Between its ids and those that are seen here.
+    shift: Option<Shift>,
 }
 
 impl Root {
     pub(super) fn new(dir: OwnedFd, namespace: Option<OwnedFd>) -> Self {
-        Self { dir, namespace }
+        Self { dir, namespace, shift: None }
+    }
+
+    /// The same of a container in a user namespace, whose mounts show its files in the host's ids.
+    pub(super) fn shifted(self, shift: Option<Shift>) -> Self {
+        Self { shift, ..self }
+    }
+
+    pub(super) fn shift(&self) -> Option<&Shift> {
+        self.shift.as_ref()
     }
 
     pub(super) fn namespace(&self) -> Option<BorrowedFd<'_>> {
@@ -97,18 +109,6 @@ impl Engine {
         .await
     }
 
-    /// The root of a container with a process; None if that has ended.
-    async fn running_root(
-        &self,
-        container: &Container,
-        record: &Record,
-        wanted: Wanted,
-    ) -> Result<Option<Root>> {
-        let pid = record.state.pid;
-        let opened = self.blocking("opening a container's root", move || process::Process::open(pid)).await?;
-        let Some(process) = opened else { return Ok(None) };
-        match self.shared.tasks.state(&container.key(), "").await {
-            // Its parent says so after it was opened, and it is not over yet: so it is this one, and not another with its number.
     /// The root of a container that runs, for what is looked up in its files.
     ///
     /// # Errors
@@ -119,6 +119,18 @@ impl Engine {
         root.ok_or_else(|| Error::Conflict(format!("container {} is not running", record.id)))
     }
 
+    /// The root of a container with a process; None if that has ended.
+    async fn running_root(
+        &self,
+        container: &Container,
+        record: &Record,
+        wanted: Wanted,
+    ) -> Result<Option<Root>> {
+        let (pid, shift) = (record.state.pid, Shift::of(record));
+        let opened = self.blocking("opening a container's root", move || process::Process::open(pid)).await?;
+        let Some(process) = opened else { return Ok(None) };
+        match self.shared.tasks.state(&container.key(), "").await {
+            // Its parent says so after it was opened, and it is not over yet: so it is this one, and not another with its number.
             Ok(state) if state.pid == pid => {}
             Ok(_) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -129,7 +141,8 @@ impl Engine {
                 return Ok(None);
             }
             let root = process.into_root();
-            if wanted == Wanted::Snapshot { process::alone(root).map(Some) } else { Ok(Some(root)) }
+            let root = if wanted == Wanted::Snapshot { process::alone(root)? } else { root };
+            Ok(Some(root.shifted(shift)))
         })
         .await
     }

@@ -100,6 +100,7 @@ pub(crate) fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> S
         cdi_directories: Vec::new(),
         show_foreign: false,
     }
+        userns: gantry_engine::UsernsSettings::default(),
 }
 
 pub(crate) fn reference(name: &str) -> Reference {
