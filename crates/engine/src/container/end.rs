@@ -139,7 +139,7 @@ impl Engine {
             record.restart_count += 1;
         }
         let code = record.state.exit_code;
-        let remove = record.options.auto_remove && pause.is_none();
+        let remove = record.options.auto_remove && pause.is_none() && !container.transient().kept;
         self.save_anyway(container, record, events).await;
         container.moment.send_modify(|moment| {
             moment.ends += 1;
@@ -164,6 +164,7 @@ impl Engine {
             return None;
         }
         let again = match record.options.restart {
+            _ if Self::is_restarted_as_unhealthy(record) => true,
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
             RestartPolicy::OnFailure(most) => {

@@ -98,7 +98,7 @@ impl Engine {
         }
     }
 
-    /// Writes a probe down; returns whether it has changed the word.
+    /// Writes a probe down, and heeds a word that it has changed.
     async fn note_probe(&self, container: &Arc<Container>, probe: Probe, counts: Counts) {
         let _gate = container.gate.lock().await;
         let mut record = (*container.record()).clone();
@@ -114,6 +114,9 @@ impl Engine {
             events.push(event_of(&record, format!("health_status: {}", after.as_str())));
         }
         self.save_anyway(container, record, events).await;
+        if before != after && after == HealthStatus::Unhealthy {
+            self.heed_unhealthy(container);
+        }
     }
 }
 

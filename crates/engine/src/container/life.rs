@@ -11,10 +11,19 @@ use super::{Container, Moment, event_of};
 use crate::record::Status;
 use crate::{Engine, Error, Result, names};
 
-const SIGKILL: u32 = 9;
+pub(super) const SIGKILL: u32 = 9;
 const SIGTERM: u32 = 15;
 /// How long a process that was killed may take to be reported dead: a process in an uninterruptible sleep takes for ever.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is to follow a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Nothing: its restart policy does not start it again.
+    End,
+    /// What its policy and its labels say.
+    AsItSays,
+}
 
 /// The signals by name.
 const SIGNALS: [(&str, u32); 37] = [
@@ -91,14 +100,18 @@ impl Engine {
     ) -> Result<()> {
         let by = by.filter(|text| !text.is_empty()).map(signal).transpose()?;
         let (engine, container) = (self.clone(), Arc::clone(container));
-        self.owned("stopping a container", async move { engine.stop(&container, by, patience).await }).await
+        self.owned("stopping a container", async move {
+            engine.stop(&container, by, patience, Wish::End).await
+        })
+        .await
     }
 
-    async fn stop(
+    pub(crate) async fn stop(
         &self,
         container: &Arc<Container>,
         by: Option<u32>,
         patience: Option<Duration>,
+        wish: Wish,
     ) -> Result<()> {
         let ended = {
             let _gate = container.gate.lock().await;
@@ -110,7 +123,9 @@ impl Engine {
                 }
                 _ => {}
             }
-            self.mark_stopped(container).await?;
+            if wish == Wish::End {
+                self.mark_stopped(container).await?;
+            }
             if record.state.status == Status::Paused {
                 self.shared.tasks.resume(container.key()).await?;
             }
@@ -179,7 +194,7 @@ impl Engine {
     }
 
     /// A process that has ended meanwhile is what was wanted.
-    async fn kill_first(&self, container: &Container, number: u32) -> Result<()> {
+    pub(super) async fn kill_first(&self, container: &Container, number: u32) -> Result<()> {
         match self.shared.tasks.kill(container.key(), String::new(), number, false).await {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             result => Ok(result?),
@@ -241,8 +256,8 @@ impl Engine {
         let (engine, container) = (self.clone(), Arc::clone(container));
         self.owned("restarting a container", async move {
             // One that goes with its end is to stay for its next beginning.
-            let keeps = engine.keep(&container, true).await?;
-            let stopped = match engine.stop(&container, by, patience).await {
+            container.transient().kept = true;
+            let stopped = match engine.stop(&container, by, patience, Wish::End).await {
                 Err(Error::NotModified(_)) => Ok(()),
                 result => result,
             };
@@ -253,26 +268,12 @@ impl Engine {
                 }
                 Err(error) => Err(error),
             };
-            if keeps {
-                engine.keep(&container, false).await?;
-            }
+            container.transient().kept = false;
             started?;
             engine.announce(&container.event("restart")).await;
             Ok(())
         })
         .await
-    }
-
-    /// Takes the removal at its end away from a container, or gives it back.
-    async fn keep(&self, container: &Arc<Container>, keep: bool) -> Result<bool> {
-        let _gate = container.gate.lock().await;
-        let mut record = (*container.record()).clone();
-        if record.options.auto_remove != keep {
-            return Ok(false);
-        }
-        record.options.auto_remove = !keep;
-        self.save(container, record, Vec::new()).await?;
-        Ok(true)
     }
 
     /// Freezes a container.

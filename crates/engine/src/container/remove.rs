@@ -74,7 +74,11 @@ impl Engine {
             Step::RemoveDocument { kind: DOCUMENT, name: record.id.clone() },
         ];
         steps.extend(events.iter().map(crate::event::Event::step));
-        self.shared.store.commit(self.shared.namespace.clone(), steps).await?;
+        if let Err(error) = self.shared.store.commit(self.shared.namespace.clone(), steps).await {
+            record.state.status = Status::Dead;
+            self.save_anyway(container, record, Vec::new()).await;
+            return Err(error.into());
+        }
         self.forget_execs(container);
         self.forget(container);
         if request.volumes {

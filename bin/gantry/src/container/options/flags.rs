@@ -116,6 +116,9 @@ pub(crate) struct Options {
     /// Time between running the check (ms|s|m|h)
     #[arg(long, value_name = "DURATION")]
     pub(crate) health_interval: Option<String>,
+    /// What follows when the container is unhealthy (none|kill|restart|stop)
+    #[arg(long, value_name = "ACTION", value_parser = ["none", "kill", "restart", "stop"])]
+    pub(crate) health_on_failure: Option<String>,
     /// Consecutive failures needed to report unhealthy
     #[arg(long, value_name = "INT")]
     pub(crate) health_retries: Option<i64>,

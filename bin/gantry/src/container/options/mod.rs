@@ -19,6 +19,9 @@ use gantry_docker_api::container::{
 };
 use gantry_docker_api::{List, Map, Nothing, Words, bind, duration, mount, port, size};
 
+/// The label that Gantry's engine looks at when a container is found unhealthy.
+const ON_UNHEALTHY: &str = "gantry.health-on-failure";
+
 /// Whether the command waits for the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Attachment {
@@ -99,13 +102,22 @@ fn config(
         volumes,
         working_dir: options.workdir.clone().unwrap_or_default(),
         entrypoint,
-        labels: labels(&options.label_file, &options.label)?.into_iter().collect(),
+        labels: all_labels(options)?.into_iter().collect(),
         stop_signal: options.stop_signal.clone().unwrap_or_default(),
         stop_timeout: options.stop_timeout,
         // Of the whole container for engines that do not know one of an endpoint.
         mac_address: String::new(),
         ..ContainerConfig::default()
     })
+}
+
+/// Those that are given, and the one by which Gantry's engine is told what follows on bad health (`docs/gantry.md`).
+fn all_labels(options: &Options) -> Result<Vec<(String, String)>> {
+    let mut all = labels(&options.label_file, &options.label)?;
+    if let Some(action) = &options.health_on_failure {
+        all.push((ON_UNHEALTHY.to_owned(), action.clone()));
+    }
+    Ok(all)
 }
 
 fn health(options: &Options) -> Result<Option<HealthConfig>> {

@@ -14,6 +14,7 @@ fn containers_outlive_a_daemon_that_is_killed() {
     detached(&docker, "k-ends", &[], &["sh", "-c", "sleep 2; exit 9"]);
     detached(&docker, "k-again", &["--restart", "always"], &["sh", "-c", "sleep 2"]);
     docker.docker(["create", "--name", "k-waits", "busybox", "true"]).run().ok();
+    docker.docker(["create", "--rm", "--name", "k-goes", "busybox", "true"]).run().ok();
     let pid = docker.inspect("k-runs", "{{.State.Pid}}");
     let address = "{{.NetworkSettings.Networks.bridge.IPAddress}}";
     let before = docker.inspect("k-runs", address);
@@ -24,6 +25,9 @@ fn containers_outlive_a_daemon_that_is_killed() {
     daemon.start();
     assert_eq!(docker.inspect("k-runs", "{{.State.Status}} {{.State.Pid}}"), format!("running {pid}"));
     assert_eq!(docker.inspect("k-runs", address), before);
+    // It was to go with its end, which nobody would have waited for.
+    let gone = docker.docker(["inspect", "k-goes"]).run();
+    assert!(gone.stderr.to_lowercase().contains("no such object"), "{}", gone.stderr);
     until_true("the end that nobody saw", || {
         docker.inspect("k-ends", "{{.State.Status}} {{.State.ExitCode}}") == "exited 9"
     });

@@ -1,6 +1,6 @@
 //! Restart policies, health, and why a container ended.
 
-use gantry_e2e::require_engine;
+use gantry_e2e::{Docker, require_engine};
 use gantry_testkit::until_true;
 
 use super::{detached, remove, shared};
@@ -39,4 +39,33 @@ fn health_is_asked_for() {
     let listed = docker.docker(["ps", "--filter", "health=unhealthy", "--format", "{{.Names}}"]).run().ok();
     assert_eq!(listed.text(), "e-health");
     remove(docker, "e-health");
+}
+
+#[test]
+fn an_unhealthy_container_is_restarted_if_it_says_so() {
+    require_engine!("dockerd");
+    let (Some(_daemon), docker) = Docker::engine("gt-engu") else {
+        gantry_testkit::skip_test!("only swarms of the reference do that")
+    };
+    // A tmpfs is new at each start.
+    let options = ["--tmpfs", "/s", "--health-cmd", "test ! -e /s/bad", "--health-interval", "200ms"];
+    let label = "gantry.health-on-failure";
+    let restart = ["--health-retries", "1", "--label", &format!("{label}=restart")];
+    detached(&docker, "u-again", &[&options[..], &restart].concat(), &["sleep", "1000"]);
+    let stop = ["--health-retries", "1", "--restart", "always", "--label", &format!("{label}=stop")];
+    detached(&docker, "u-stop", &[&options[..], &stop].concat(), &["sleep", "1000"]);
+    for name in ["u-again", "u-stop"] {
+        docker.docker(["exec", name, "touch", "/s/bad"]).run().ok();
+    }
+    until_true("another life", || {
+        let format = "{{.RestartCount}} {{.State.Status}} {{.State.Health.Status}}";
+        docker.inspect("u-again", format) == "1 running healthy"
+    });
+    until_true("its end", || docker.inspect("u-stop", "{{.RestartCount}} {{.State.Status}}") == "0 exited");
+    let odd = ["create", "--name", "u-odd", "--label", &format!("{label}=dance"), "busybox", "true"];
+    let said = docker.docker(odd).run().fails();
+    assert!(said.stderr.contains("it has to be none, kill, restart or stop"), "{}", said.stderr);
+    for name in ["u-again", "u-stop"] {
+        remove(&docker, name);
+    }
 }
