@@ -403,6 +403,14 @@ section! {
         daemon_json: PathBuf = "/etc/docker/daemon.json".into(),
         /// Whether containers of other doors are listed: `list` or `hide`.
         foreign: Foreign = Foreign::List,
+        /// The user whose ids of /etc/subuid and /etc/subgid containers have: `user`, `user:group`, numbers, or `default` for
+        /// dockremap's or, without those, for ids that nobody has; where `userns-remap` of `daemon.json` has one, too.
+        userns_remap: Option<String> = None,
+        /// The user namespaces of containers that do not say: `host` for the host's or that of `userns_remap`, `auto` or
+        /// `auto:size=N` for a range of ids for each container.
+        userns_mode: String = "host".into(),
+        /// Whose ids of /etc/subuid and /etc/subgid those ranges are taken from; without any, ids that nobody has.
+        userns_auto_user: String = "containers".into(),
         /// The bridge of the default network, or `none`; `gantry0` if no file names one.
         bridge: Option<Interface> = None,
         /// The address and subnet of that bridge; the first free pool's if no file has one.

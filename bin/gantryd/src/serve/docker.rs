@@ -293,6 +293,11 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
 
 /// What `--init` runs: ours beside the daemon or in `PATH`, else another's.
 fn init() -> Option<PathBuf> {
+        userns: gantry_engine::UsernsSettings {
+            remap: said.userns_remap.clone().filter(|user| !user.is_empty()),
+            mode: config.docker.userns_mode.parse().context("docker.userns_mode")?,
+            auto_user: config.docker.userns_auto_user.clone(),
+        },
     let beside = std::env::current_exe().ok().map(|path| path.with_file_name(INIT));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let ours = std::env::split_paths(&path).map(|directory| directory.join(INIT)).collect::<Vec<_>>();

@@ -36,6 +36,7 @@ fn settings() -> Settings {
         cdi_directories: Vec::new(),
         show_foreign: false,
     }
+        userns: gantry_engine::UsernsSettings::default(),
 }
 
 fn at(second: i64) -> Timestamp {
@@ -70,6 +71,7 @@ fn running(request: &str) -> Record {
         state: State { status: Status::Running, pid: 7, started: Some(at(1001)), ..State::default() },
         endpoint: Some(endpoint()),
         restart_count: 0,
+        userns: None,
         log_path: Some("/l".into()),
         labels: options.labels.clone(),
         options,

@@ -159,6 +159,9 @@ fn security(settings: &Settings) -> Vec<String> {
         options.push("name=apparmor".to_owned());
     }
     let profile = if settings.seccomp_profile.is_some() { "custom" } else { "builtin" };
+    if settings.userns.is_default() {
+        options.push("name=userns".to_owned());
+    }
     options.push(format!("name=seccomp,profile={profile}"));
     if host::is_unified() {
         options.push("name=cgroupns".to_owned());

@@ -20,6 +20,7 @@ impl DockerDaemon {
         let gid = ours.gid.map(|gid| gid.to_string());
         self.group = ours.group.clone().or(gid).or(self.group);
         self.tls = tls(self.tls, ours);
+        self.containers.userns_remap = ours.userns_remap.clone().or(self.containers.userns_remap);
         let network = &mut self.network;
         let named = ours.bridge.as_ref().map(|name| Bridge::from_name(name.to_string()));
         network.bridge = named.or(network.bridge.take()).or_else(|| Some(Bridge::Named(BRIDGE.into())));
