@@ -5,7 +5,7 @@ use gantry_types::{ErrorKind, Namespace};
 
 use crate::documents::refuse_owned;
 use crate::filter::{Fields, Filters, label};
-use crate::{Result, Store};
+use crate::{Context, Result, Store, image_labels};
 
 /// What a filter sees of a container.
 struct ContainerFields<'a>(&'a Container);
@@ -24,13 +24,20 @@ impl Fields for ContainerFields<'_> {
 }
 
 impl Store {
-    /// Makes a record.
+    /// Makes a record. Labels that the daemon acts upon are left out if they are those of its image.
     ///
     /// # Errors
     /// AlreadyExists; InvalidArgument for the id, the labels, a missing runtime or specification, or a snapshot without a
     /// snapshotter.
-    pub async fn container_create(&self, namespace: Namespace, container: Container) -> Result<Container> {
+    pub async fn container_create(
+        &self,
+        namespace: Namespace,
+        mut container: Container,
+    ) -> Result<Container> {
         self.blocking(move |inner| {
+            if image_labels::has_any(&container.labels) && !container.image.is_empty() {
+                inner.drop_image_labels(&Context::new(namespace.clone()), &mut container)?;
+            }
             inner.write(move |change| Ok(containers::create(change, &namespace, &container)?))
         })
         .await

@@ -30,6 +30,7 @@ pub mod filter;
 mod flight;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod image_labels;
 mod images;
 mod leases;
 mod mounts;

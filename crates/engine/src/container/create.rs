@@ -122,6 +122,7 @@ impl Engine {
             return Err(Error::Invalid("no command specified".to_owned()));
         }
         if record.options.auto_remove && record.options.restart != crate::RestartPolicy::No {
+        super::unhealthy::OnUnhealthy::of(&record.options.labels)?;
             let text = "can't create 'AutoRemove' container with restart policy";
             return Err(Error::Invalid(text.to_owned()));
         }

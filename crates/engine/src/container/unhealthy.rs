@@ -1,7 +1,7 @@
 //! What follows when a container is found unhealthy: nothing, unless it says otherwise.
 //!
-//! Docker's API has no field for it; a label can be set by every client, and in an image. The words are podman's (podman-run(1),
-//! `--health-on-failure`).
+//! Docker's API has no field for it; a label can be set by every client. Those of images do not count: nothing that comes from
+//! an image drives the engine (CVE-2026-53488). The words are podman's (podman-run(1), `--health-on-failure`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) enum OnUnhealthy {
 }
 
 impl OnUnhealthy {
-    /// What the labels of a container say.
+    /// What the labels of a container say: those that were given for it.
     ///
     /// # Errors
     /// Invalid.
@@ -49,7 +49,7 @@ impl Engine {
     /// Does what a container wants to be done, in a task of its own: the one that asks for health ends with the container.
     pub(crate) fn heed_unhealthy(&self, container: &Arc<Container>) {
         // Labels were looked at when it was made.
-        let wanted = OnUnhealthy::of(&container.record().labels).unwrap_or(OnUnhealthy::Nothing);
+        let wanted = OnUnhealthy::of(&container.record().options.labels).unwrap_or(OnUnhealthy::Nothing);
         let (engine, container) = (self.clone(), Arc::clone(container));
         tokio::spawn(async move {
             let done = match wanted {
@@ -59,7 +59,9 @@ impl Engine {
                 OnUnhealthy::Stop => engine.stop(&container, None, None, Wish::End).await,
             };
             match done {
-                Ok(()) => tracing::info!(container = %container.id, ?wanted, "an unhealthy container was ended"),
+                Ok(()) => {
+                    tracing::info!(container = %container.id, ?wanted, "an unhealthy container was ended")
+                }
                 // Somebody was faster.
                 Err(Error::NotModified(_)) => {}
                 Err(error) => {
@@ -73,7 +75,8 @@ impl Engine {
     pub(crate) fn is_restarted_as_unhealthy(record: &Record) -> bool {
         let is_unhealthy =
             record.state.health.as_ref().is_some_and(|health| health.status == HealthStatus::Unhealthy);
-        is_unhealthy && OnUnhealthy::of(&record.labels).is_ok_and(|wanted| wanted == OnUnhealthy::Restart)
+        is_unhealthy
+            && OnUnhealthy::of(&record.options.labels).is_ok_and(|wanted| wanted == OnUnhealthy::Restart)
     }
 
     async fn kill_unhealthy(&self, container: &Arc<Container>) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Content that clients write, leases, events, layers that clients apply.
 
 use bytes::Bytes;
-use gantry_primitives::{Event, Resource, SnapshotRequest};
+use gantry_primitives::{Container, Event, Holder, Image, Opaque, Resource, SnapshotRequest};
 use gantry_testkit::{Need, require};
 use gantry_types::{Descriptor, Digest, ErrorKind, Labels, media_type};
+use serde_json::json;
 
 use crate::harness::{Fixture, context};
 
@@ -131,6 +132,49 @@ async fn a_client_unpacks_and_makes_layers() {
         .map(|entry| entry.unwrap().path().unwrap().display().to_string())
         .collect();
     assert_eq!(names, ["new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cve_2026_53488_labels_of_an_image_do_not_restart_its_containers() {
+    require!(Need::Root);
+    let fixture = Fixture::new();
+    let (store, test) = (&fixture.store, context("test"));
+    let root = Labels::from([("containerd.io/gc.root".to_owned(), "1".to_owned())]);
+    let keep = async |media_type: &str, bytes: String| {
+        let descriptor = Descriptor::of(media_type, bytes.as_bytes());
+        let digest = Some(descriptor.digest.clone());
+        let writer =
+            store.content_writer(test.clone(), descriptor.digest.to_string(), 0, digest).await.unwrap();
+        writer.write(bytes.into(), 0).await.unwrap();
+        writer.commit(0, None, root.clone(), String::new()).await.unwrap();
+        descriptor
+    };
+    let theirs = json!({ "containerd.io/restart.status": "running", "containerd.io/restart.loguri": "binary:///evil" });
+    let config = json!({ "architecture": "amd64", "os": "linux", "config": { "Labels": theirs } });
+    let config = keep(media_type::OCI_CONFIG, config.to_string()).await;
+    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [] });
+    let manifest = keep(media_type::OCI_MANIFEST, manifest.to_string()).await;
+    let absent = Descriptor::of(media_type::OCI_MANIFEST, b"not pulled");
+    let index = json!({ "schemaVersion": 2, "manifests": [absent, manifest] });
+    let target = keep(media_type::OCI_INDEX, index.to_string()).await;
+    let holder = Holder::Containerd(test.namespace.clone());
+    store
+        .image_create(test.clone(), holder, Image::new("evil:1", target, Labels::new()), None)
+        .await
+        .unwrap();
+
+    let labels: Labels = serde_json::from_value(theirs).unwrap();
+    let mut container = Container::new("c", "r", Opaque::default());
+    container.image = "evil:1".into();
+    container.labels = labels.clone();
+    container.labels.insert("containerd.io/restart.policy".into(), "always".into());
+    let made = store.container_create(test.namespace.clone(), container.clone()).await.unwrap();
+    assert_eq!(made.labels.into_keys().collect::<Vec<_>>(), ["containerd.io/restart.policy"]);
+    // Whoever says it himself is heard.
+    container.labels = labels.clone();
+    let said =
+        store.container_update(test.namespace.clone(), container, vec!["labels".into()]).await.unwrap();
+    assert_eq!(said.labels, labels);
 }
 
 /// The bytes of a gzip stream.
