@@ -1,6 +1,6 @@
 //! The one object that doors hold.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub runtime: String,
     /// The runtimes that can be named, with the names of their shims.
     pub runtimes: BTreeMap<String, String>,
+    /// Those shims that take the options of runc's: ours, whatever it executes.
+    pub runc_like: BTreeSet<String>,
     /// Where output goes unless a container says so.
     pub log: LogOptions,
     /// The parent of containers' cgroups, unless a container says so.
@@ -62,10 +64,10 @@ pub struct Settings {
     pub cdi_directories: Vec<PathBuf>,
     /// Whether containers of other doors are listed.
     pub show_foreign: bool,
-}
-
     /// User namespaces of containers.
     pub userns: crate::UsernsSettings,
+}
+
 /// What an engine stands on.
 pub struct Parts {
     /// Bytes and records.
@@ -101,20 +103,20 @@ pub(crate) struct Shared {
     pub(crate) execs: Mutex<HashMap<String, Arc<Exec>>>,
     /// What is known of images.
     pub(crate) images: crate::image::Images,
-    /// Who the users of images are.
-    pub(crate) identities: crate::container::Identities,
     /// Who has which ids.
     pub(crate) userns: crate::userns::Ranges,
+    /// Who the users of images are.
+    pub(crate) identities: crate::container::Identities,
+    /// What is loaded into the kernel for containers.
+    pub(crate) profiles: crate::container::Profiles,
+    /// What lies upon the layers of images.
+    pub(crate) init_layers: crate::container::InitLayers,
     /// One change of a volume at a time.
     pub(crate) volumes: tokio::sync::Mutex<()>,
 }
 
 impl Shared {
     fn containers(&self) -> RwLockReadGuard<'_, HashMap<String, Arc<Container>>> {
-    /// What is loaded into the kernel for containers.
-    pub(crate) profiles: crate::container::Profiles,
-    /// What lies upon the layers of images.
-    pub(crate) init_layers: crate::container::InitLayers,
         self.containers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,12 +141,12 @@ impl Engine {
     pub async fn open(parts: Parts) -> Result<Self> {
         let Parts { store, tasks, network, settings, access } = parts;
         let namespace = NAMESPACE.parse().expect("a word is a namespace");
-        let host = tokio::task::spawn_blocking(crate::container::host_facts)
-            .await
         let asked = settings.userns.clone();
         let userns = tokio::task::spawn_blocking(move || crate::userns::Ranges::open(&asked))
             .await
             .map_err(|_| Error::Panicked("reading subordinate ids"))??;
+        let host = tokio::task::spawn_blocking(crate::container::host_facts)
+            .await
             .map_err(|_| Error::Panicked("looking at the host"))?;
         let shared = Shared {
             store,
@@ -159,17 +161,18 @@ impl Engine {
             names: Mutex::default(),
             execs: Mutex::default(),
             images: crate::image::Images::default(),
-            identities: crate::container::Identities::default(),
-            volumes: tokio::sync::Mutex::default(),
             userns,
+            identities: crate::container::Identities::default(),
+            profiles: crate::container::Profiles::default(),
+            init_layers: crate::container::InitLayers::default(),
+            volumes: tokio::sync::Mutex::default(),
         };
         let engine = Self { shared: Arc::new(shared) };
         // Before anything is asked for: what ends meanwhile is in the journal behind this place.
         let ends = engine.shared.store.events(None).await?;
         crate::container::recover(&engine).await?;
         tokio::spawn(crate::container::watch_ends(Arc::downgrade(&engine.shared), ends));
-            profiles: crate::container::Profiles::default(),
-            init_layers: crate::container::InitLayers::default(),
+        tokio::spawn(crate::container::forget_old_execs(Arc::downgrade(&engine.shared)));
         crate::container::resume(&engine).await;
         Ok(engine)
     }
@@ -177,7 +180,6 @@ impl Engine {
     /// What an operator chose.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
-        tokio::spawn(crate::container::forget_old_execs(Arc::downgrade(&engine.shared)));
     }
 
     /// The bytes and records below.
@@ -264,7 +266,7 @@ impl Engine {
 
     pub(crate) fn forget(&self, container: &Container) {
         self.free_name(&container.record().name, &container.id);
+        self.shared.userns.free(&container.id);
         self.shared.containers_mut().remove(&container.id);
     }
-        self.shared.userns.free(&container.id);
 }

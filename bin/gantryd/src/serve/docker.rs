@@ -31,7 +31,9 @@ const INIT: &str = "gantry-runtime";
 /// The inits of others, where ours is not installed: static ones, as the container has no libraries of the host's.
 const INITS: [&str; 3] = ["/usr/libexec/docker/docker-init", "/usr/bin/docker-init", "/usr/bin/tini-static"];
 /// Docker's names for what ours does.
-const RUNTIMES: [&str; 3] = ["runc", "gantry", "io.containerd.runc.v2"];
+const RUNTIMES: [&str; 3] = ["runc", "gantry", RUNC];
+/// runc's shim, for which ours stands in.
+const RUNC: &str = "io.containerd.runc.v2";
 const DEFAULT: &str = "runc";
 const GROUP: &str = "docker";
 
@@ -259,6 +261,8 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         }
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("seccomp-profile {path}"))?),
     };
+    let ours = config.runtimes.iter().filter(|(_, table)| table.path.is_none()).map(|(name, _)| name.as_str());
+    let runc_like = ours.chain([DEFAULT_RUNTIME, RUNC]).map(str::to_owned).collect();
     Ok(Settings {
         root: config.store.root.clone(),
         state: config.store.state.clone(),
@@ -268,9 +272,10 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
             said.default_runtime.clone()
         },
         runtimes,
+        runc_like,
         log: LogOptions { driver: said.log_driver.clone(), options: said.log_opts.clone() },
         cgroup_parent: said.cgroup_parent.clone().unwrap_or_default(),
-        systemd_cgroups: said.cgroup_driver == Some(CgroupDriver::Systemd),
+        systemd_cgroups: said.cgroup_driver.map_or_else(is_systemds, |driver| driver == CgroupDriver::Systemd),
         init: init(),
         init_by_default: said.init,
         shm_size: said.shm_bytes,
@@ -288,16 +293,21 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         ipc_mode: if said.shareable_ipc { "shareable".to_owned() } else { String::new() },
         cdi_directories: said.cdi_spec_dirs.clone(),
         show_foreign: config.docker.foreign == gantry_config::Foreign::List,
-    })
-}
-
-/// What `--init` runs: ours beside the daemon or in `PATH`, else another's.
-fn init() -> Option<PathBuf> {
         userns: gantry_engine::UsernsSettings {
             remap: said.userns_remap.clone().filter(|user| !user.is_empty()),
             mode: config.docker.userns_mode.parse().context("docker.userns_mode")?,
             auto_user: config.docker.userns_auto_user.clone(),
         },
+    })
+}
+
+/// Whether the tree of cgroups is systemd's, so that nobody else makes any at its root: docker's default, too.
+fn is_systemds() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists() && Path::new("/run/systemd/system").is_dir()
+}
+
+/// What `--init` runs: ours beside the daemon or in `PATH`, else another's.
+fn init() -> Option<PathBuf> {
     let beside = std::env::current_exe().ok().map(|path| path.with_file_name(INIT));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let ours = std::env::split_paths(&path).map(|directory| directory.join(INIT)).collect::<Vec<_>>();

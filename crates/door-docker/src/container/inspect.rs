@@ -25,6 +25,7 @@ pub(super) async fn inspect(call: Call, name: &str) -> Outcome {
     let beside = into_api::Beside {
         settings: engine.settings(),
         engine: &call.door.about.id,
+        app_armor_profile: engine.apparmor_profile(&record),
         execs: engine.exec_ids(&container),
         sizes,
         manifest,

@@ -21,6 +21,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) settings: &'a Settings,
     /// What tells the engine from others.
     pub(crate) engine: &'a str,
+    /// What confines it; empty where AppArmor is off.
+    pub(crate) app_armor_profile: String,
     /// The execs that run.
     pub(crate) execs: Vec<String>,
     /// What it takes of the disk, where that was asked for.
@@ -53,7 +55,7 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
         restart_count: record.restart_count.into(),
         driver: DRIVER.to_owned(),
         platform: "linux".to_owned(),
-        app_armor_profile: app_armor(record),
+        app_armor_profile: beside.app_armor_profile,
         exec_ids: if beside.execs.is_empty() { List::default() } else { beside.execs.into() },
         size_rw: beside.sizes.map(|sizes| size(sizes.rw)),
         size_root_fs: beside.sizes.map(|sizes| size(sizes.root_fs)),
@@ -88,12 +90,6 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
 fn log_path(record: &Record, driver: &str) -> String {
     let path = record.log_path.as_ref().filter(|_| driver == "json-file");
     path.map(|path| path.display().to_string()).unwrap_or_default()
-}
-
-fn app_armor(record: &Record) -> String {
-    let options = record.options.isolation.security_opt.iter();
-    let profile = options.filter_map(|option| option.strip_prefix("apparmor=")).next_back();
-    profile.unwrap_or_default().to_owned()
 }
 
 fn network_settings(mut settings: NetworkSettings, version: ApiVersion) -> NetworkSettings {

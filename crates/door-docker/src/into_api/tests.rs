@@ -21,6 +21,7 @@ fn settings() -> Settings {
         runtimes: BTreeMap::new(),
         log: LogOptions::default(),
         cgroup_parent: String::new(),
+        runc_like: std::collections::BTreeSet::new(),
         systemd_cgroups: false,
         init: None,
         init_by_default: false,
@@ -35,8 +36,8 @@ fn settings() -> Settings {
         ipc_mode: String::new(),
         cdi_directories: Vec::new(),
         show_foreign: false,
-    }
         userns: gantry_engine::UsernsSettings::default(),
+    }
 }
 
 fn at(second: i64) -> Timestamp {
@@ -70,8 +71,8 @@ fn running(request: &str) -> Record {
         mounts: Vec::new(),
         state: State { status: Status::Running, pid: 7, started: Some(at(1001)), ..State::default() },
         endpoint: Some(endpoint()),
-        restart_count: 0,
         userns: None,
+        restart_count: 0,
         log_path: Some("/l".into()),
         labels: options.labels.clone(),
         options,
@@ -80,7 +81,14 @@ fn running(request: &str) -> Record {
 
 fn told(record: &Record, version: ApiVersion) -> Value {
     let settings = settings();
-    let beside = Beside { settings: &settings, engine: "e", execs: Vec::new(), sizes: None, manifest: None };
+    let beside = Beside {
+        settings: &settings,
+        engine: "e",
+        app_armor_profile: String::new(),
+        execs: Vec::new(),
+        sizes: None,
+        manifest: None,
+    };
     serde_json::to_value(inspect(record, beside, version)).unwrap()
 }
 

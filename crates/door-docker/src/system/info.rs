@@ -5,7 +5,7 @@ use gantry_docker_api::system::{
     RuntimeInfo, SwarmInfo,
 };
 use gantry_docker_api::{ApiVersion, List, Map};
-use gantry_engine::{Settings, Status};
+use gantry_engine::{Engine, Settings, Status};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -41,6 +41,7 @@ pub(super) async fn info(call: Call) -> Outcome {
     info.containers_stopped = info.containers - info.containers_running - info.containers_paused;
     info.images = i64::try_from(images).unwrap_or(i64::MAX);
     of_engine(&mut info, &call.door.about, engine.settings());
+    info.security_options = security(engine).into();
     if call.version < V1_50 {
         info.bridge_nf_iptables = Some(host::is_on("net/bridge/bridge-nf-call-iptables"));
         info.bridge_nf_ip6tables = Some(host::is_on("net/bridge/bridge-nf-call-ip6tables"));
@@ -139,7 +140,6 @@ fn of_engine(info: &mut Info, about: &About, settings: &Settings) {
         init.map_or_else(|| "docker-init".to_owned(), |name| name.to_string_lossy().into_owned());
     let commit = || Commit { id: about.commit.clone(), expected: None };
     (info.containerd_commit, info.runc_commit) = (commit(), commit());
-    info.security_options = security(settings).into();
     let directories = settings.cdi_directories.iter().map(|path| path.display().to_string());
     info.cdi_spec_dirs = Some(directories.collect());
     info.containerd = (!about.containerd_address.is_empty()).then(|| ContainerdInfo {
@@ -151,18 +151,17 @@ fn of_engine(info: &mut Info, about: &About, settings: &Settings) {
     });
 }
 
-fn security(settings: &Settings) -> Vec<String> {
+fn security(engine: &Engine) -> Vec<String> {
+    let settings = engine.settings();
     let mut options = Vec::new();
-    if std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.starts_with('Y'))
-    {
+    if engine.has_apparmor() {
         options.push("name=apparmor".to_owned());
     }
     let profile = if settings.seccomp_profile.is_some() { "custom" } else { "builtin" };
+    options.push(format!("name=seccomp,profile={profile}"));
     if settings.userns.is_default() {
         options.push("name=userns".to_owned());
     }
-    options.push(format!("name=seccomp,profile={profile}"));
     if host::is_unified() {
         options.push("name=cgroupns".to_owned());
     }

@@ -282,16 +282,18 @@ impl Engine {
             false => Some(self.pinned_root(container).await?),
         };
         let (options, record, host) = (options.clone(), container.record(), self.shared.host.clone());
-        self.blocking("making the process of an exec", move || {
+        let making = self.blocking("making the process of an exec", move || {
             let spec: Spec = serde_json::from_slice(&spec).map_err(|error| {
                 Error::Invalid(format!("the configuration of the container cannot be read: {error}"))
             })?;
             let container = spec.process.unwrap_or_default();
             let wanted = wanted(&container, &options, &record, root.as_ref())?;
             let process = gantry_spec::exec(&container, &wanted, &host)?;
-            Ok(serde_json::to_vec(&process).expect("a process is JSON"))
-        })
-        .await
+            Ok((serde_json::to_vec(&process).expect("a process is JSON"), process.apparmor_profile))
+        });
+        let (process, profile) = making.await?;
+        self.shared.profiles.ensure(&profile).await?;
+        Ok(process)
     }
 
     /// Sets the size of an exec's terminal.

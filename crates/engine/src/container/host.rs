@@ -8,8 +8,6 @@ use gantry_spec::{ALL_CAPABILITIES, Host, KernelVersion, Support};
 use rustix::process::{Resource, getrlimit};
 use rustix::thread::{CapabilitySet, capability_is_in_bounding_set};
 
-/// The profile of docker's containers, which the engine loads where AppArmor is on.
-const APPARMOR_PROFILE: &str = "docker-default";
 /// Since when a whole tree of mounts can be made read-only.
 const MOUNT_SETATTR: KernelVersion = KernelVersion { major: 5, minor: 12 };
 
@@ -31,12 +29,12 @@ pub(crate) fn facts() -> Host {
     });
     let capabilities: Vec<String> = capabilities.map(|(_, name)| (*name).to_owned()).collect();
     let can_raise = capabilities.iter().any(|name| name == "CAP_SYS_RESOURCE");
-    let apparmor = text("/sys/module/apparmor/parameters/enabled").starts_with('Y') && profile_is_loaded();
     let user_namespace =
         text("/proc/self/uid_map").split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"];
     Host {
         kernel,
-        apparmor: apparmor.then(|| APPARMOR_PROFILE.to_owned()),
+        // Policies are loaded by the host's administrator.
+        apparmor: if user_namespace { None } else { super::apparmor::default_profile() },
         seccomp: exists("/proc/sys/kernel/seccomp"),
         recursive_read_only: kernel >= MOUNT_SETATTR,
         capabilities,
@@ -53,11 +51,6 @@ pub(crate) fn facts() -> Host {
         },
         support: support(),
     }
-}
-
-fn profile_is_loaded() -> bool {
-    let profiles = text("/sys/kernel/security/apparmor/profiles");
-    profiles.lines().any(|line| line.split(' ').next() == Some(APPARMOR_PROFILE))
 }
 
 fn throttles() -> Vec<u32> {

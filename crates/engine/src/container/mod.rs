@@ -9,6 +9,7 @@
 //! ```
 //! Who moves it: the methods here, under the gate; an end comes from the journal (`end.rs`), whoever caused it.
 
+mod apparmor;
 mod attach;
 mod cdi;
 mod create;
@@ -17,8 +18,8 @@ mod exec;
 mod files;
 mod health;
 mod host;
-mod life;
 mod init_layer;
+mod life;
 mod list;
 mod logs;
 mod mounts;
@@ -28,8 +29,9 @@ mod specification;
 mod start;
 mod stats;
 mod streams;
-mod update;
 mod subpath;
+mod unhealthy;
+mod update;
 mod user;
 mod wait;
 
@@ -44,29 +46,29 @@ use crate::event::{Event, EventKind};
 use crate::record::{Record, Status};
 use crate::{Engine, Error, Result};
 
+pub(crate) use self::apparmor::Profiles;
 pub use self::attach::{AttachRequest, Attached};
 pub use self::create::Created;
 pub(crate) use self::end::watch_ends;
+pub(crate) use self::exec::forget_old as forget_old_execs;
 pub use self::exec::{Exec, ExecOptions, ExecState};
 pub(crate) use self::files::mounts as file_mounts;
-pub(crate) use self::exec::forget_old as forget_old_execs;
 pub(crate) use self::host::facts as host_facts;
+pub(crate) use self::init_layer::InitLayers;
 pub use self::life::signal;
 pub use self::logs::{LogRequest, LogStream};
-pub(crate) use self::init_layer::InitLayers;
 pub(crate) use self::recover::{recover, resume};
 pub use self::remove::RemoveRequest;
+pub(crate) use self::specification::{joined, runtime as runtime_of};
 pub use self::stats::{Stats, Traffic};
 pub use self::streams::{Frame, StreamInput, StreamOutput, Streams};
-pub use self::update::UpdateRequest;
-pub(crate) use self::user::Identities;
-pub(crate) use self::specification::{joined, runtime as runtime_of};
 pub(crate) use self::subpath::open as open_subpath;
+pub use self::update::UpdateRequest;
 pub(crate) use self::user::of as user_of;
+pub(crate) use self::user::{Identities, Identity};
 pub use self::wait::WaitFor;
 
 /// The kind of documents that hold records.
-pub(crate) use self::user::{Identities, Identity};
 pub(crate) const DOCUMENT: &str = gantry_primitives::CONTAINER_DOCUMENT;
 
 /// Whose a container is.
@@ -122,7 +124,7 @@ pub(crate) struct Transient {
     pub(crate) backoff: end::Backoff,
     /// When it was started last, by the clock that nobody sets.
     pub(crate) started: Option<Instant>,
-    /// The namespace made for the next start.
+    /// The size of the terminal at the next start: columns and rows.
     pub(crate) size: Option<(u16, u16)>,
 }
 

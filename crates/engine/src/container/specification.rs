@@ -3,6 +3,9 @@
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use gantry_primitives::Opaque;
+use gantry_proto_shim::any::Any;
+use gantry_proto_shim::options::Options as RuncOptions;
 use gantry_spec::{
     CgroupNamespace, Confinement, DeviceMapping, DeviceRate, DeviceWeight, HostDevice, Ipc, Namespaces,
     Network, Options, Pid, Purpose, Ulimit, UserNamespace, Uts, seccomp,
@@ -23,10 +26,10 @@ const DEVICE_KINDS: [(&str, u32); 2] = [("c", 0o020_000), ("b", 0o060_000)];
 /// What only a start knows.
 pub(crate) struct Facts {
     pub(crate) network: Network,
+    pub(crate) user: UserNamespace,
     pub(crate) identity: Identity,
     pub(crate) mounts: Vec<gantry_spec::Mount>,
 }
-    pub(crate) user: UserNamespace,
 
 /// The name of the shim for a runtime of the configuration.
 ///
@@ -116,13 +119,13 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
         user: facts.identity.user,
         group_add: facts.identity.groups,
         confinement: confinement(engine, record)?,
-        namespaces: namespaces(engine, record, facts.network, looks)?,
+        namespaces: namespaces(engine, record, (facts.network, facts.user), looks)?,
         sysctls: isolation.sysctls.clone(),
         ulimits: ulimits
             .map(|(name, soft, hard)| Ulimit { name: name.clone(), soft: *soft, hard: *hard })
             .collect(),
         resources: wanted,
-        cgroups_path: cgroups_path(engine, record),
+        cgroups_path: cgroups_path(engine, record)?,
         writable_cgroups: security(record, "writable-cgroups").map(|word| word == "true"),
         oom_score_adj: isolation.oom_score_adj,
         devices: devices(&options.resources.devices, looks)?,
@@ -276,19 +279,35 @@ fn shared_shm(engine: &Engine, name: &str) -> Result<String> {
     }
 }
 
-/// `slice:prefix:name` for systemd, a path else.
-fn cgroups_path(engine: &Engine, record: &Record) -> String {
+/// `slice:prefix:name` for systemd, a path else. Monitors know docker's containers by these names.
+fn cgroups_path(engine: &Engine, record: &Record) -> Result<String> {
     let settings = &engine.shared.settings;
     let parent = match record.options.resources.cgroup_parent.as_str() {
         "" => settings.cgroup_parent.as_str(),
         own => own,
     };
-    if settings.systemd_cgroups {
-        let parent = if parent.is_empty() { "system.slice" } else { parent };
-        return format!("{parent}:gantry:{}", record.id);
+    if !settings.systemd_cgroups {
+        let parent = if parent.is_empty() { "/docker" } else { parent };
+        return Ok(format!("/{}/{}", parent.trim_matches('/'), record.id));
     }
-    let parent = if parent.is_empty() { "/docker" } else { parent };
-    format!("/{}/{}", parent.trim_matches('/'), record.id)
+    let parent = if parent.is_empty() { "system.slice" } else { parent };
+    if !parent.ends_with(".slice") || parent.contains(['/', ':']) {
+        return Err(Error::Invalid(format!(
+            "invalid cgroup parent {parent:?}: with systemd's cgroups it is the name of a slice, such as batch.slice"
+        )));
+    }
+    Ok(format!("{parent}:docker:{}", record.id))
+}
+
+/// The options of the runtime of a container's next start, for the shims that have such.
+pub(crate) fn runtime_options(engine: &Engine, record: &Record) -> Result<Option<Opaque>> {
+    let settings = &engine.shared.settings;
+    let shim = runtime(engine, &record.options.runtime)?;
+    if !settings.systemd_cgroups || !settings.runc_like.contains(&shim) {
+        return Ok(None);
+    }
+    let any = Any::pack(&RuncOptions { systemd_cgroup: true, ..RuncOptions::default() });
+    Ok(Some(Opaque { type_url: any.type_url, value: any.value }))
 }
 
 /// Docker's words as those of `spec`.
@@ -368,6 +387,11 @@ fn devices(wanted: &[(String, String, String)], looks: Looks) -> Result<Vec<Devi
         if path.is_dir() {
             let mut found = Vec::new();
             below(path, inside, 0, &mut found);
+            if found.is_empty() && looks == Looks::Closely {
+                return Err(Error::Invalid(format!(
+                    "error gathering device information while adding custom device {host:?}: not a device node"
+                )));
+            }
             made.extend(found.into_iter().map(|device| DeviceMapping { device, access: access.clone() }));
         } else if let Some(device) = node(path, inside) {
             made.push(DeviceMapping { device, access: access.clone() });

@@ -137,6 +137,7 @@ impl Engine {
             stderr: if record.options.process.tty { String::new() } else { log.uri.clone() },
             stdout: log.uri,
             terminal: record.options.process.tty,
+            options: specification::runtime_options(self, record)?,
             ..TaskRequest::default()
         };
         let pid = self.shared.tasks.create(self.context(), request).await.map_err(refused)?;
@@ -171,15 +172,17 @@ impl Engine {
     /// The configuration goes into the record of the container, from where the task takes it.
     async fn write_specification(&self, container: &Container, record: &Record, facts: Facts) -> Result<()> {
         let (engine, copy) = (self.clone(), record.clone());
-        let spec = self
+        let (spec, profile) = self
             .blocking("making a configuration", move || {
                 if copy.options.isolation.ipc_mode == "shareable" {
                     super::mounts::make_shm(&engine, &copy)?;
                 }
                 let spec = specification::make(&engine, &copy, facts, Looks::Closely)?;
-                Ok(serde_json::to_vec(&spec).expect("a configuration is JSON"))
+                let profile = spec.process.as_ref().map(|process| process.apparmor_profile.clone());
+                Ok((serde_json::to_vec(&spec).expect("a configuration is JSON"), profile))
             })
             .await?;
+        self.shared.profiles.ensure(&profile.unwrap_or_default()).await?;
         let spec = Opaque { type_url: SPEC_TYPE.to_owned(), value: spec };
         let stored = gantry_primitives::Container::new(&container.id, String::new(), spec);
         let steps = vec![Step::UpdateContainer(Box::new(stored), vec!["spec".to_owned()]), put(record)];
@@ -199,23 +202,23 @@ impl Engine {
         self.release_subpaths(record).await;
         let subpaths = subpath::directory(self, &record.id);
         let (engine, record) = (self.clone(), record.clone());
-        self.blocking("preparing mounts", move || {
-            if source == directory {
-                files::Contents::of(&engine, &record)?.write(&directory)?;
         let volumes = match record.userns {
             Some(_) => {
                 self.volumes().await?.into_iter().map(|volume| (volume.name.clone(), volume)).collect()
             }
             None => BTreeMap::new(),
         };
+        self.blocking("preparing mounts", move || {
+            if source == directory {
+                files::Contents::of(&engine, &record)?.write(&directory)?;
             }
             let taken = |place: &str| record.mounts.iter().any(|point| point.target == place);
             let mut all = files::mounts(&source, record.options.isolation.read_only, taken);
             all.extend(mounts::for_start(&record.mounts, &subpaths)?);
+            map_mounts(&engine, &record, &volumes, &mut all)?;
             Ok(all)
         })
         .await
-            map_mounts(&engine, &record, &volumes, &mut all)?;
     }
 
     /// Takes the places away where parts of volumes were mounted for the runtime.
@@ -268,10 +271,10 @@ impl Engine {
 
     /// Gives back what [`Self::join_network`] took.
     pub(crate) async fn leave_network(&self, record: &mut Record) {
+        self.leave_userns(record).await;
         let Some(endpoint) = record.endpoint.take() else { return };
         let network = self.shared.network.clone();
         let left = self.blocking("leaving the network", move || {
-        self.leave_userns(record).await;
             network.detach(&endpoint);
             Ok(network.remove_netns(&endpoint.id)?)
         });

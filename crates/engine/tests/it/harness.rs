@@ -1,6 +1,6 @@
 //! An engine in a directory of its own, which runs nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::sync::{Arc, Mutex};
 
@@ -85,6 +85,7 @@ pub(crate) fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> S
         runtimes: BTreeMap::from([("runc".into(), "io.containerd.runc.v2".into())]),
         log: LogOptions::default(),
         cgroup_parent: "/none".into(),
+        runc_like: BTreeSet::new(),
         systemd_cgroups: false,
         init: None,
         init_by_default: false,
@@ -99,8 +100,8 @@ pub(crate) fn settings(root: std::path::PathBuf, state: std::path::PathBuf) -> S
         ipc_mode: String::new(),
         cdi_directories: Vec::new(),
         show_foreign: false,
-    }
         userns: gantry_engine::UsernsSettings::default(),
+    }
 }
 
 pub(crate) fn reference(name: &str) -> Reference {

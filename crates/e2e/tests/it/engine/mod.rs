@@ -1,5 +1,6 @@
 //! The engine behind the real docker client, with nobody between. Proven on dockerd: `GANTRY_DAEMON=containerd`.
 
+mod apparmor;
 mod images;
 mod life;
 mod network;
