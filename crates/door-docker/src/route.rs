@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::failure::Failure;
-use crate::http::{Call, NO_BUILDKIT, Outcome, decode_path};
+use crate::http::{Answer, Call, NO_BUILDKIT, Outcome, decode_path};
 
 /// The most parts of a path: names of images have some.
 const MAX_SEGMENTS: usize = 256;
@@ -42,6 +42,10 @@ impl Target {
 
 /// Answers a request.
 pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
+    // As dockerd answers a browser that asks what it may do.
+    if call.method == Method::OPTIONS {
+        return Ok(Answer::status(StatusCode::OK));
+    }
     match segments {
         ["containers", rest @ ..] => crate::container::route(call, rest).await,
         ["exec", rest @ ..] => crate::exec::route(call, rest).await,

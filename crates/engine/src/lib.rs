@@ -40,7 +40,7 @@ pub use gantry_network::{Endpoint, Protocol, PublishedPort};
 pub use names::MAX_NAME_BYTES;
 pub use options::{
     HealthCheck, Isolation, LogOptions, MountKind, MountRequest, NetworkOptions, Options, PortRequest,
-    Process, Resources, RestartPolicy,
+    Process, ReadOnlyBelow, Resources, RestartPolicy,
 };
 pub use record::{
     Command, DEFAULT_STOP_TIMEOUT, Health, HealthStatus, ImageOf, MountPoint, Probe, Record, State, Status,

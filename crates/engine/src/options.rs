@@ -71,6 +71,8 @@ pub struct Process {
     pub stdin_once: bool,
     /// Columns and rows of a new terminal; zeros for the kernel's.
     pub console_size: (u16, u16),
+    /// What runs the shell form of a health check; empty for the image's.
+    pub shell: Vec<String>,
     /// Whether an init reaps what it leaves behind.
     pub init: Option<bool>,
 }
@@ -184,6 +186,19 @@ pub enum MountKind {
     Tmpfs,
 }
 
+/// What is mounted below something that cannot be written to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReadOnlyBelow {
+    /// It cannot be written to either, if the kernel can do that.
+    #[default]
+    IfPossible,
+    /// It is as it is.
+    Never,
+    /// It cannot, or the container does not start.
+    Always,
+}
+
 /// A mount that was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -196,6 +211,8 @@ pub struct MountRequest {
     pub target: String,
     /// Whether it cannot be written to.
     pub read_only: bool,
+    /// And what is mounted below it.
+    pub read_only_below: ReadOnlyBelow,
     /// `rprivate` and so on; empty for the default.
     pub propagation: String,
     /// Of a bind: only itself, without what is mounted below.

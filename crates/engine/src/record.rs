@@ -12,7 +12,7 @@ use gantry_types::Digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::options::{HealthCheck, MountKind, Options};
+use crate::options::{HealthCheck, MountKind, Options, ReadOnlyBelow};
 
 /// All that is known of a container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,6 +116,8 @@ pub struct MountPoint {
     pub mode: String,
     /// Whether it can be written to.
     pub writable: bool,
+    /// If it cannot: what is mounted below it.
+    pub read_only_below: ReadOnlyBelow,
     /// `rprivate` and so on.
     pub propagation: String,
     /// Whether the volume goes with the container when its volumes are to.

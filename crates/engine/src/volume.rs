@@ -69,15 +69,20 @@ fn validate(request: &VolumeRequest) -> Result<()> {
         });
     }
     if let Some(option) = request.options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+        let reason = if option == "size" { "quota size requested but no quota support" } else { "" };
         let reason =
-            if option == "size" { "quotas are not supported" } else { "it is none of type, o and device" };
-        return Err(Error::Invalid(format!("invalid option {option:?} of the driver local: {reason}")));
+            if reason.is_empty() { format!("invalid option: {option:?}") } else { reason.to_owned() };
+        return Err(Error::Invalid(format!("create {}: {reason}", request.name)));
     }
-    let mounts = request.options.contains_key("type") || request.options.contains_key("device");
-    if mounts && !(request.options.contains_key("type") && request.options.contains_key("device")) {
-        return Err(Error::Invalid("the driver local needs the options type and device together".to_owned()));
+    // One of them is of no use without the others.
+    let missing = ["device", "type"].into_iter().find(|option| !request.options.contains_key(*option));
+    match missing.filter(|_| !request.options.is_empty()) {
+        Some(option) => {
+            let name = &request.name;
+            Err(Error::Invalid(format!("create {name}: missing required option: {option:?}")))
+        }
+        None => Ok(()),
     }
-    Ok(())
 }
 
 impl Engine {

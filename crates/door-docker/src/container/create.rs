@@ -12,7 +12,7 @@ use crate::http::{Answer, Call, Outcome};
 
 /// `POST /containers/create`
 pub(super) async fn create(mut call: Call) -> Outcome {
-    let Some(request) = call.json_if_any::<ContainerCreateRequest>().await? else {
+    let Some(mut request) = call.json_if_any::<ContainerCreateRequest>().await? else {
         return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
     };
     let platform = match call.query.text("platform") {
@@ -21,6 +21,11 @@ pub(super) async fn create(mut call: Call) -> Outcome {
             Failure::invalid(format!("{text:?}: cannot parse platform specifier: invalid argument"))
         })?),
     };
+    if let Some(host) = &mut request.host_config {
+        for mode in [&mut host.network_mode, &mut host.ipc_mode, &mut host.pid_mode] {
+            by_id(&call, mode);
+        }
+    }
     let asked = from_api::container(request, call.version)?;
     if !asked.options.stop_signal.is_empty() {
         gantry_engine::signal(&asked.options.stop_signal)?;
@@ -34,4 +39,14 @@ pub(super) async fn create(mut call: Call) -> Outcome {
         .extend(made.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
     let answer = ContainerCreateResponse { id: made.id, warnings: warnings.into() };
     Ok(Answer::json_with(StatusCode::CREATED, &answer).timing("engine", took))
+}
+
+/// Puts the id of another container in place of its name, which may change.
+fn by_id(call: &Call, mode: &mut String) {
+    if let Some(other) = mode.strip_prefix("container:")
+        && !other.is_empty()
+        && let Ok(other) = call.door.engine.container(other)
+    {
+        *mode = format!("container:{}", other.id);
+    }
 }

@@ -29,7 +29,13 @@ fn patience(call: &Call) -> Result<Option<Duration>, Failure> {
 pub(super) async fn stop(call: Call, name: &str) -> Outcome {
     let patience = patience(&call)?;
     let container = find(&call, name).await?;
-    call.door.engine.container_stop(&container, call.query.get("signal"), patience).await?;
+    let signal = call.query.get("signal");
+    if let Some(Err(error)) = signal.filter(|text| !text.is_empty()).map(gantry_engine::signal) {
+        let failure = Failure::from(error);
+        let message = format!("cannot stop container: {name}: {}", failure.message);
+        return Err(Failure { message, ..failure });
+    }
+    call.door.engine.container_stop(&container, signal, patience).await?;
     Ok(Answer::none())
 }
 

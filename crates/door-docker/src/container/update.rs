@@ -1,6 +1,6 @@
 //! Changing limits and restart policy.
 
-use gantry_docker_api::List;
+use gantry_docker_api::{ApiVersion, List};
 use gantry_docker_api::container::{
     ContainerCreateRequest, ContainerUpdateRequest, ContainerUpdateResponse, Resources,
 };
@@ -11,9 +11,15 @@ use crate::failure::Failure;
 use crate::from_api;
 use crate::http::{Answer, Call, Outcome};
 
+/// The first version without limits of the kernel's memory.
+const V1_42: ApiVersion = ApiVersion::new(1, 42);
+
 /// `POST /containers/{name}/update`
 pub(super) async fn update(mut call: Call, name: &str) -> Outcome {
-    let request: ContainerUpdateRequest = call.json().await?;
+    let mut request: ContainerUpdateRequest = call.json().await?;
+    if call.version >= V1_42 {
+        request.resources.kernel_memory = None;
+    }
     check(&request.resources)?;
     let restart = match request.restart_policy.name.as_str() {
         "" if request.restart_policy.maximum_retry_count == 0 => None,

@@ -42,6 +42,8 @@ pub(crate) fn container(mut request: ContainerCreateRequest, version: ApiVersion
     if network::is_default(&host.network_mode) {
         "bridge".clone_into(&mut host.network_mode);
     }
+    host.resources.pids_limit = host.resources.pids_limit.filter(|limit| *limit > 0);
+    clean(&mut request.config.working_dir);
     let host = request.host_config.clone().unwrap_or_default();
     check_config(&request.config)?;
     check_host(&host)?;
@@ -53,7 +55,7 @@ pub(crate) fn container(mut request: ContainerCreateRequest, version: ApiVersion
         process: process(config, &host),
         isolation: isolation(config, &host)?,
         resources: limits::limits(&host.resources)?,
-        mounts: mounts::mounts(config, &host)?,
+        mounts: mounts::mounts(config, &host, version)?,
         volumes_from: host.volumes_from.to_vec(),
         network,
         log: LogOptions {
@@ -91,8 +93,40 @@ fn check_config(config: &ContainerConfig) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Takes `.`, `..` and doubled slashes out of an absolute path.
+fn clean(path: &mut String) {
+    if !path.starts_with('/') {
+        return;
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    *path = format!("/{}", parts.join("/"));
+}
+
+fn check_capabilities(field: &str, names: &[String]) -> Result<(), Failure> {
+    for name in names {
+        let upper = name.to_ascii_uppercase();
+        let whole = if upper.starts_with("CAP_") { upper } else { format!("CAP_{upper}") };
+        if whole != "CAP_ALL" && !gantry_types::oci::CAPABILITIES.contains(&whole.as_str()) {
+            return Err(Failure::invalid(format!("invalid {field}: unknown capability: {whole:?}")));
+        }
+    }
+    Ok(())
+}
+
 fn check_host(host: &HostConfig) -> Result<(), Failure> {
     let invalid = |text: String| Err(Failure::invalid(text));
+    check_capabilities("CapAdd", &host.cap_add)?;
+    check_capabilities("CapDrop", &host.cap_drop)?;
+    if host.links.iter().any(String::is_empty) {
+        return invalid("empty string specified for links".to_owned());
+    }
     if host.shm_size < 0 {
         return invalid("SHM size can not be less than 0".to_owned());
     }
@@ -145,6 +179,7 @@ fn process(config: &ContainerConfig, host: &HostConfig) -> Process {
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
         console_size: (size(columns), size(rows)),
+        shell: config.shell.to_vec(),
         init: host.init,
     }
 }

@@ -1,16 +1,15 @@
 //! Mounts: `Binds`, `Mounts`, `Tmpfs`, and the volumes of the configuration.
 
-use gantry_docker_api::Invalid;
+use gantry_docker_api::{ApiVersion, Invalid};
 use gantry_docker_api::bind::{Bind, BindSource, PROPAGATIONS};
 use gantry_docker_api::container::{ContainerConfig, HostConfig, Mount};
-use gantry_engine::{MountKind, MountRequest};
+use gantry_engine::{MountKind, MountRequest, ReadOnlyBelow};
 
+use super::gates::V1_44;
 use crate::failure::Failure;
 
 /// The mode of volumes that docker shows where none was given: a label that every container may have.
 const SHARED_LABEL: &str = "z";
-/// The mode by which the engine knows a bind of which nothing can be written to, or the container does not start.
-const READ_ONLY_TREE: &str = "rro";
 /// Options of a tmpfs that need no value, and those that may have one.
 const TMPFS_FLAGS: [&str; 15] = [
     "exec",
@@ -35,7 +34,11 @@ const TMPFS_VALUES: [&str; 6] = ["mode", "uid", "gid", "size", "nr_inodes", "mpo
 ///
 /// # Errors
 /// 400 for what is no mount.
-pub(super) fn mounts(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<MountRequest>, Failure> {
+pub(super) fn mounts(
+    config: &ContainerConfig,
+    host: &HostConfig,
+    version: ApiVersion,
+) -> Result<Vec<MountRequest>, Failure> {
     let mut all = Vec::new();
     for text in &host.binds {
         all.push(bind(text, host)?);
@@ -55,6 +58,10 @@ pub(super) fn mounts(config: &ContainerConfig, host: &HostConfig) -> Result<Vec<
             let volume_driver = host.volume_driver.clone();
             all.push(MountRequest { target: target.clone(), volume_driver, ..MountRequest::default() });
         }
+    }
+    if version < V1_44 {
+        // What could not be asked for was not done.
+        all.iter_mut().for_each(|mount| mount.read_only_below = ReadOnlyBelow::Never);
     }
     Ok(all)
 }
@@ -115,6 +122,9 @@ fn short_error(text: &str, reason: &str) -> String {
 fn long(mount: &Mount) -> Result<MountRequest, Failure> {
     let kind = mount.kind.as_str();
     let wrong = |why: String| Failure::invalid(format!("invalid mount config for type {kind:?}: {why}"));
+    if mount.target.is_empty() {
+        return Err(wrong("field Target must not be empty".to_owned()));
+    }
     if kind == "image" {
         return Err(Failure::unsupported(
             "mounts of images are not supported: copy what is needed, or use a volume",
@@ -132,9 +142,6 @@ fn long(mount: &Mount) -> Result<MountRequest, Failure> {
         if is_given && owner != kind {
             return Err(Failure::invalid(format!("{name} must not be specified on mount type {kind:?}")));
         }
-    }
-    if mount.target.is_empty() {
-        return Err(wrong("field Target must not be empty".to_owned()));
     }
     check_target(&mount.target).map_err(&wrong)?;
     let mut request = MountRequest {
@@ -169,15 +176,21 @@ fn long_bind(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
     if !options.propagation.is_empty() && !PROPAGATIONS.contains(&options.propagation.as_str()) {
         return Err(format!("invalid propagation mode: {}", options.propagation));
     }
-    if options.read_only_non_recursive && options.read_only_force_recursive {
-        return Err("ReadOnlyNonRecursive and ReadOnlyForceRecursive cannot both be set".to_owned());
-    }
+    request.read_only_below = match (options.read_only_non_recursive, options.read_only_force_recursive) {
+        (true, true) => {
+            let text = "mount options conflict: ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive";
+            return Err(text.to_owned());
+        }
+        (_, true) if !mount.read_only => {
+            return Err("mount options conflict: !ReadOnly && BindOptions.ReadOnlyForceRecursive".to_owned());
+        }
+        (true, _) => ReadOnlyBelow::Never,
+        (_, true) => ReadOnlyBelow::Always,
+        (false, false) => ReadOnlyBelow::IfPossible,
+    };
     request.propagation.clone_from(&options.propagation);
     request.non_recursive = options.non_recursive;
     request.create_source = options.create_mountpoint;
-    if options.read_only_force_recursive {
-        READ_ONLY_TREE.clone_into(&mut request.mode);
-    }
     Ok(())
 }
 
@@ -249,7 +262,7 @@ mod tests {
             volumes: [("/anon".to_owned(), Default::default())].into_iter().collect(),
             ..Default::default()
         };
-        mounts(&config, &host).map_err(|failure| failure.message)
+        mounts(&config, &host, ApiVersion::MAX).map_err(|failure| failure.message)
     }
 
     fn one(host: &str) -> MountRequest {
@@ -281,7 +294,10 @@ mod tests {
                 {"Propagation":"rshared","NonRecursive":true,"CreateMountpoint":true,"ReadOnlyForceRecursive":true}}]}"#,
         );
         assert!(bind.read_only && bind.non_recursive && bind.create_source);
-        assert_eq!((bind.propagation.as_str(), bind.mode.as_str()), ("rshared", "rro"));
+        assert_eq!(
+            (bind.propagation.as_str(), bind.read_only_below, bind.mode.as_str()),
+            ("rshared", ReadOnlyBelow::Always, "")
+        );
         let volume = one(
             r#"{"Mounts":[{"Type":"volume","Source":"vol","Target":"/b","VolumeOptions":{"NoCopy":true,"Subpath":"a/b",
                 "Labels":{"k":"v"},"DriverConfig":{"Name":"local","Options":{"type":"tmpfs"}}}}]}"#,
@@ -300,6 +316,20 @@ mod tests {
             (short.kind, short.target.as_str(), short.tmpfs_options.as_str()),
             (MountKind::Tmpfs, "/t", "size=64k")
         );
+    }
+
+    #[test]
+    fn what_is_mounted_below_is_as_the_version_has_it() {
+        let text = r#"{"Binds":["/a:/b:ro"],"Mounts":[{"Type":"bind","Source":"/a","Target":"/c","ReadOnly":true},
+            {"Type":"bind","Source":"/a","Target":"/d","ReadOnly":true,"BindOptions":{"ReadOnlyNonRecursive":true}}]}"#;
+        let host: HostConfig = serde_json::from_str(text).unwrap();
+        let below = |version| -> Vec<ReadOnlyBelow> {
+            let all = mounts(&ContainerConfig::default(), &host, version).unwrap();
+            all.into_iter().map(|mount| mount.read_only_below).collect()
+        };
+        let (may, never) = (ReadOnlyBelow::IfPossible, ReadOnlyBelow::Never);
+        assert_eq!(below(ApiVersion::new(1, 43)), [never, never, never]);
+        assert_eq!(below(V1_44), [may, may, never]);
     }
 
     #[test]
@@ -326,6 +356,11 @@ mod tests {
                 "invalid mount config for type \"xx\": mount type unknown",
             ),
             (r#"{"Mounts":[{"Target":"/x"}]}"#, "invalid mount config for type \"\": mount type unknown"),
+            (r#"{"Mounts":[{}]}"#, "invalid mount config for type \"\": field Target must not be empty"),
+            (
+                r#"{"Mounts":[{"Type":"bind","Source":"/a","Target":"/x","BindOptions":{"ReadOnlyForceRecursive":true}}]}"#,
+                "invalid mount config for type \"bind\": mount options conflict: !ReadOnly && BindOptions.ReadOnlyForceRecursive",
+            ),
             (
                 r#"{"Mounts":[{"Type":"tmpfs","Source":"/a","Target":"/x"}]}"#,
                 "invalid mount config for type \"tmpfs\": field Source must not be specified",

@@ -91,6 +91,12 @@ pub(super) fn host_config(record: &Record, asked: Option<HostConfig>, settings: 
         or(&mut host.network_mode, "default");
         return host;
     }
+    let log = &record.options.log;
+    if !log.driver.is_empty() {
+        host.log_config.kind.clone_from(&log.driver);
+        host.log_config.config = log.options.clone().into();
+    }
+    // Those of older daemons have the defaults of the moment.
     let log = &settings.log;
     if host.log_config.kind.is_empty() {
         host.log_config.kind =

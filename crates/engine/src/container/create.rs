@@ -101,6 +101,7 @@ impl Engine {
             labels,
             options,
         };
+        record.options.log = super::logs::merged(self, &record.options.log);
         let log = super::logs::target(self, &record)?;
         record.log_path = log.path;
         let warnings = self.check(&record).await?;
@@ -125,6 +126,13 @@ impl Engine {
         super::unhealthy::OnUnhealthy::of(&record.options.labels)?;
             let text = "can't create 'AutoRemove' container with restart policy";
             return Err(Error::Invalid(text.to_owned()));
+        }
+        for link in &record.options.network.links {
+            let name = link.split(':').next().unwrap_or_default();
+            if self.container(name).is_err() {
+                let text = format!("could not get container for {name}: No such container: {name}");
+                return Err(Error::Invalid(text));
+            }
         }
         super::specification::dry_run(self, record).await
     }
@@ -221,8 +229,8 @@ fn merge(image: &ImageSettings, options: &Options, id: &str) -> Result<Command> 
         "" => id[..12].to_owned(),
         own => own.to_owned(),
     };
-    let shell =
-        if image.shell.is_empty() { DEFAULT_SHELL.map(str::to_owned).to_vec() } else { image.shell.clone() };
+    let shells = [process.shell.clone(), image.shell.clone(), DEFAULT_SHELL.map(str::to_owned).to_vec()];
+    let shell = shells.into_iter().find(|shell| !shell.is_empty()).unwrap_or_default();
     Ok(Command {
         entrypoint: command.entrypoint,
         cmd: command.cmd,

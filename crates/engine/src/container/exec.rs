@@ -11,9 +11,9 @@ use gantry_types::ErrorKind;
 use gantry_types::oci::{Process, Spec};
 
 use super::streams::{Streams, Wants};
-use super::{Container, start, user};
+use super::user::{self, Identity};
+use super::{Container, start};
 use crate::engine::Shared;
-use crate::tree::Root;
 use crate::{Engine, Error, Result, names};
 
 /// The type of a process in containerd's messages.
@@ -75,6 +75,8 @@ pub struct Exec {
     /// What was asked for.
     pub options: ExecOptions,
     of: Arc<Container>,
+    /// Who it is to be, if that was said.
+    identity: Option<Identity>,
     state: Mutex<ExecState>,
     /// Since when nothing will come of it any more.
     over: Mutex<Option<Instant>>,
@@ -134,18 +136,20 @@ impl Engine {
     /// Registers a process; its start makes it.
     ///
     /// # Errors
-    /// Conflict for a container that does not run; Invalid without a program.
+    /// Conflict for a container that does not run; Invalid without a program, and for a user that it does not have.
     pub async fn exec_create(&self, container: &Arc<Container>, options: ExecOptions) -> Result<Arc<Exec>> {
         container.require_running()?;
         if options.cmd.is_empty() {
             return Err(Error::Invalid("No exec command specified".to_owned()));
         }
+        let identity = self.exec_identity(container, &options.user).await?;
         let event = container.event(format!("exec_create: {}", options.cmd.join(" ")));
         let exec = Arc::new(Exec {
             id: names::id(),
             container: container.id.clone(),
             options,
             of: Arc::clone(container),
+            identity,
             state: Mutex::default(),
             over: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
@@ -168,6 +172,18 @@ impl Engine {
         }
         self.announce_exec(event, &exec).await;
         Ok(exec)
+    }
+
+    /// Who a user is, by the files that the container has now.
+    async fn exec_identity(&self, container: &Arc<Container>, text: &str) -> Result<Option<Identity>> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        // Pinned, and not by the number of a process that may be another one's by now.
+        let root = self.pinned_root(container).await?;
+        let (text, groups) = (text.to_owned(), container.record().options.process.groups.clone());
+        let found = self.blocking("looking up a user", move || user::of(&text, &groups, Some(root.dir())));
+        found.await.map(Some)
     }
 
     async fn announce_exec(&self, mut event: crate::Event, exec: &Exec) {
@@ -219,7 +235,7 @@ impl Engine {
 
     async fn run_exec(&self, container: &Arc<Container>, exec: &Arc<Exec>) -> Result<Option<Streams>> {
         let options = &exec.options;
-        let process = self.exec_process(container, options).await?;
+        let process = self.exec_process(container, exec).await?;
         let attached = |is: bool| if is { "attach:".to_owned() } else { String::new() };
         // One client has all three: what is not asked for is thrown away.
         let any = options.stdin || options.stdout || options.stderr;
@@ -272,22 +288,18 @@ impl Engine {
     }
 
     /// The process of an exec: the container's own, with what was asked for in place of its parts.
-    async fn exec_process(&self, container: &Container, options: &ExecOptions) -> Result<Vec<u8>> {
+    async fn exec_process(&self, container: &Container, exec: &Exec) -> Result<Vec<u8>> {
         let (namespace, id) = container.key();
         let stored = self.shared.store.container_get(namespace, id).await?;
         let spec = stored.spec.map(|spec| spec.value).unwrap_or_default();
-        // Pinned, and not by the number of a process that may be another one's by now.
-        let root = match options.user.is_empty() {
-            true => None,
-            false => Some(self.pinned_root(container).await?),
-        };
-        let (options, record, host) = (options.clone(), container.record(), self.shared.host.clone());
+        let (options, identity, host) =
+            (exec.options.clone(), exec.identity.clone(), self.shared.host.clone());
         let making = self.blocking("making the process of an exec", move || {
             let spec: Spec = serde_json::from_slice(&spec).map_err(|error| {
                 Error::Invalid(format!("the configuration of the container cannot be read: {error}"))
             })?;
             let container = spec.process.unwrap_or_default();
-            let wanted = wanted(&container, &options, &record, root.as_ref())?;
+            let wanted = wanted(&container, &options, identity);
             let process = gantry_spec::exec(&container, &wanted, &host)?;
             Ok((serde_json::to_vec(&process).expect("a process is JSON"), process.apparmor_profile))
         });
@@ -366,13 +378,8 @@ pub(crate) async fn forget_old(shared: Weak<Shared>) {
     }
 }
 
-/// What an exec's process is, beside the container's. Blocks, for a user, who is looked up below the container's root.
-fn wanted(
-    container: &Process,
-    options: &ExecOptions,
-    record: &crate::Record,
-    root: Option<&Root>,
-) -> Result<gantry_spec::Exec> {
+/// What an exec's process is, beside the container's.
+fn wanted(container: &Process, options: &ExecOptions, identity: Option<Identity>) -> gantry_spec::Exec {
     let mut base = container.env.clone();
     if options.tty && !base.iter().any(|entry| entry.starts_with("TERM=")) {
         base.push("TERM=xterm".to_owned());
@@ -386,10 +393,9 @@ fn wanted(
         privileged: options.privileged,
         ..gantry_spec::Exec::default()
     };
-    if let Some(root) = root {
-        let identity = user::of(&options.user, &record.options.process.groups, Some(root.dir()))?;
+    if let Some(identity) = identity {
         made.user = Some(identity.user);
         made.group_add = identity.groups;
     }
-    Ok(made)
+    made
 }

@@ -11,16 +11,13 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use super::log_options::{self, CACHE, DEFAULT_DRIVER};
 use super::{Container, Moment};
 use crate::record::Record;
 use crate::{Engine, Error, Result};
 
 /// What is handed out at once.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Docker's default driver.
-const DEFAULT_DRIVER: &str = "json-file";
-/// What is kept here of a log that is sent away.
-const CACHE: &str = "container-cached.log";
 
 /// Which of a container's log, and how it is written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,7 +50,12 @@ pub(crate) struct Target {
     pub(crate) path: Option<PathBuf>,
 }
 
-/// The driver of a container: its own, or the default one.
+/// The options of a new container: its own, over the default ones.
+pub(crate) fn merged(engine: &Engine, own: &crate::LogOptions) -> crate::LogOptions {
+    log_options::merge(own, &engine.shared.settings.log)
+}
+
+/// The driver of a container: its own, or, of one of an older daemon, the default one.
 pub(crate) fn driver<'a>(engine: &'a Engine, record: &'a Record) -> &'a crate::LogOptions {
     let own = &record.options.log;
     if own.driver.is_empty() { &engine.shared.settings.log } else { own }
@@ -67,144 +69,29 @@ pub(crate) fn target(engine: &Engine, record: &Record) -> Result<Target> {
     let log = driver(engine, record);
     let directory = engine.shared.directory(&record.id);
     let name = if log.driver.is_empty() { DEFAULT_DRIVER } else { &log.driver };
-    let (path, cached, options) = match name {
+    log_options::check(log)?;
+    // Where it is read again, and whether that is the driver's own file.
+    let (path, is_own, options) = match name {
         "none" => return Ok(Target { uri: "attach:".to_owned(), path: None }),
         "json-file" => {
-            (directory.join(format!("{}-json.log", record.id)), false, file_options(name, log, record)?)
+            let path = directory.join(format!("{}-json.log", record.id));
+            (Some(path), true, log_options::of_file(name, log, record)?)
         }
-        "local" => (directory.join("local-logs/container.log"), false, file_options(name, log, record)?),
+        "local" => {
+            let path = directory.join("local-logs/container.log");
+            (Some(path), true, log_options::of_file(name, log, record)?)
+        }
         "syslog" | "journald" => {
-            (directory.join(CACHE), true, remote_options(name, log, record, &directory)?)
+            let path = log_options::is_cached(log)?.then(|| directory.join(CACHE));
+            (path, false, log_options::of_remote(name, log, record, &directory)?)
         }
         other => return Err(Error::Invalid(format!("logger: no log driver named '{other}' is registered"))),
     };
     let options = options.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-    let uri = Driver::uri(name, (!cached).then_some(path.as_path()), options);
+    let uri = Driver::uri(name, path.as_deref().filter(|_| is_own), options);
     // What the shim would refuse at the start is refused now.
     uri.parse::<Driver>().map_err(|error| Error::Invalid(error.to_string()))?;
-    Ok(Target { uri, path: Some(path) })
-}
-
-/// The options of a driver that writes files: those that it knows, and attributes.
-fn file_options(driver: &str, log: &crate::LogOptions, record: &Record) -> Result<Vec<(String, String)>> {
-    let mut options = Vec::new();
-    for (key, value) in &log.options {
-        match key.as_str() {
-            "max-size" => {
-                let bytes = size(value).ok_or_else(|| {
-                    Error::Invalid(format!("invalid value {value:?} of the log option max-size"))
-                })?;
-                options.push((key.clone(), bytes.to_string()));
-            }
-            "max-file" | "compress" | "mode" => options.push((key.clone(), value.clone())),
-            "max-buffer-size" => {}
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if driver == DEFAULT_DRIVER => {}
-            other => {
-                return Err(Error::Invalid(format!("unknown log opt '{other}' for {driver} log driver")));
-            }
-        }
-    }
-    let attrs = attributes(log, record);
-    if driver == DEFAULT_DRIVER && !attrs.is_empty() {
-        options.push(("attrs".to_owned(), serde_json::to_string(&attrs).expect("strings are JSON")));
-    }
-    Ok(options)
-}
-
-/// The options of a driver that sends lines away, and of the log beside it.
-fn remote_options(
-    driver: &str,
-    log: &crate::LogOptions,
-    record: &Record,
-    directory: &std::path::Path,
-) -> Result<Vec<(String, String)>> {
-    let tag = log.options.get("tag").map_or_else(|| record.short_id().to_owned(), |tag| tagged(tag, record));
-    let mut options =
-        vec![("cache".to_owned(), directory.join(CACHE).display().to_string()), ("tag".to_owned(), tag)];
-    for (key, value) in &log.options {
-        match (driver, key.as_str()) {
-            (
-                _,
-                "tag" | "labels" | "labels-regex" | "env" | "env-regex" | "max-buffer-size"
-                | "cache-disabled",
-            ) => {}
-            (_, "mode" | "cache-max-file" | "cache-compress") => options.push((key.clone(), value.clone())),
-            (_, "cache-max-size") => {
-                let bytes = size(value).ok_or_else(|| {
-                    Error::Invalid(format!("invalid value {value:?} of the log option {key}"))
-                })?;
-                options.push((key.clone(), bytes.to_string()));
-            }
-            ("syslog", "syslog-address" | "syslog-facility" | "syslog-format") => {
-                options.push((key.trim_start_matches("syslog-").to_owned(), value.clone()));
-            }
-            (_, other) => {
-                return Err(Error::Invalid(format!("unknown log opt '{other}' for {driver} log driver")));
-            }
-        }
-    }
-    if driver == "journald" {
-        let known = [("id", &record.id), ("name", &record.name), ("image", &record.image.reference)];
-        options.extend(known.map(|(key, value)| (key.to_owned(), value.clone())));
-        let mut fields = attributes(log, record);
-        fields.remove("tag");
-        if !fields.is_empty() {
-            options.push(("fields".to_owned(), serde_json::to_string(&fields).expect("strings are JSON")));
-        }
-    }
-    Ok(options)
-}
-
-/// Labels and variables of the container that its log lines carry.
-fn attributes(log: &crate::LogOptions, record: &Record) -> std::collections::BTreeMap<String, String> {
-    let mut found = std::collections::BTreeMap::new();
-    let names = |key: &str| log.options.get(key).into_iter().flat_map(|list| list.split(',')).map(str::trim);
-    for name in names("labels") {
-        if let Some(value) = record.labels.get(name) {
-            found.insert(name.to_owned(), value.clone());
-        }
-    }
-    for name in names("env") {
-        let value = record.process.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        if let Some(value) = value {
-            found.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    if let Some(tag) = log.options.get("tag") {
-        found.insert("tag".to_owned(), tagged(tag, record));
-    }
-    found
-}
-
-/// A tag: docker's template of it, as far as people use it.
-fn tagged(template: &str, record: &Record) -> String {
-    let full = format!("/{}", record.name);
-    let values = [
-        ("{{.ID}}", record.short_id()),
-        ("{{.FullID}}", record.id.as_str()),
-        ("{{.Name}}", record.name.as_str()),
-        ("{{.FullName}}", full.as_str()),
-        ("{{.ImageName}}", record.image.reference.as_str()),
-        ("{{.DaemonName}}", "docker"),
-    ];
-    values.iter().fold(template.to_owned(), |text, (name, value)| text.replace(name, value))
-}
-
-/// Bytes: a number with a unit, which is a power of 1024.
-fn size(text: &str) -> Option<u64> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let (number, unit) = lower.split_at(digits);
-    let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return None,
-    };
-    let number: f64 = number.parse().ok()?;
-    Some((number * (1u64 << shift) as f64) as u64)
+    Ok(Target { uri, path })
 }
 
 /// A log that is being read.
@@ -348,21 +235,5 @@ impl LogStream {
             () = time => {}
             _ = ended => {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        let check = |text: &str, expect| assert_eq!(size(text), expect, "{text}");
-        check("10", Some(10));
-        check("10k", Some(10 << 10));
-        check("1.5M", Some(3 << 19));
-        check("2GiB", Some(2 << 30));
-        check("x", None);
-        check("10q", None);
     }
 }

@@ -21,6 +21,7 @@ mod host;
 mod init_layer;
 mod life;
 mod list;
+mod log_options;
 mod logs;
 mod mounts;
 mod recover;

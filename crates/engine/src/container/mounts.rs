@@ -6,7 +6,7 @@ use std::path::{Component, Path};
 use gantry_spec::{Access, Bind, Mount, MountKind as SpecKind, Propagation, Recursion};
 
 use super::subpath;
-use crate::options::{MountKind, MountRequest};
+use crate::options::{MountKind, MountRequest, ReadOnlyBelow};
 use crate::record::{MountPoint, Record};
 use crate::volume::{LOCAL, VolumeRequest};
 use crate::{Engine, Error, Result};
@@ -103,6 +103,7 @@ async fn of_request(
         target,
         mode: request.mode.clone(),
         writable: !request.read_only,
+        read_only_below: request.read_only_below,
         subpath: request.subpath.clone(),
         non_recursive: request.non_recursive,
         ..MountPoint::default()
@@ -215,10 +216,11 @@ fn kind(point: &MountPoint, subpaths: &Path, number: usize) -> Result<SpecKind> 
         "" => point.source.clone(),
         subpath => subpath::pin(subpaths, number, Path::new(&point.source), subpath)?,
     };
-    let access = match (point.writable, point.mode.split(',').any(|word| word == "rro")) {
-        (true, _) => Access::ReadWrite,
-        (false, true) => Access::ReadOnlyTree,
-        (false, false) => Access::ReadOnly,
+    let access = match point.read_only_below {
+        _ if point.writable => Access::ReadWrite,
+        ReadOnlyBelow::IfPossible => Access::ReadOnly,
+        ReadOnlyBelow::Never => Access::ReadOnlyTop,
+        ReadOnlyBelow::Always => Access::ReadOnlyTree,
     };
     let recursion = if point.non_recursive { Recursion::Top } else { Recursion::Recursive };
     Ok(SpecKind::Bind(Bind {

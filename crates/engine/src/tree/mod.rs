@@ -27,9 +27,8 @@ mod stopped;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use copy_up::settle;
-pub(crate) use root::Root;
 pub use changes::{FileChange, FileChangeKind};
+pub(crate) use copy_up::settle;
 pub use put::{Overwrite, Ownership, PutOptions};
 pub use size::Sizes;
 pub use stat::FileStat;
