@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use gantry_sys::Errno;
+use gantry_sys::caps::{capget, capset};
 use gantry_sys::clone::{CloneArgs, spawn};
 use gantry_sys::features::{Feature, has};
 use gantry_sys::mount::{ATTR_IDMAP, MountAttr, Scope, mount_setattr};
@@ -30,7 +31,7 @@ use rustix::mount::{
 use crate::error::Error;
 use crate::plan::c_string;
 use crate::plan::mounts::Parameter;
-use crate::plan::namespaces::NEWNS;
+use crate::plan::namespaces::{NEWNS, map_id};
 use crate::rootfs::joined_layers;
 use crate::sync::{Kind, Message, receive, send};
 
@@ -100,6 +101,19 @@ impl Ids {
             return Err(Error::Unsupported("rootfs: id-mapped mounts need Linux 5.12".into()));
         }
         crate::idmap::namespace_with(&self.uids, &self.gids)
+    }
+}
+
+impl Ids {
+    /// Becomes who may make files in mapped layers. overlayfs works with the ids and capabilities of its mounter: host's root could
+    /// not even make the directory that it works in, and the overlay would be read-only.
+    fn become_owner(&self) -> Result<(), Errno> {
+        let root = |ranges: &[IdMapping]| map_id(ranges, 0).ok_or(Errno::OVERFLOW);
+        let (uid, gid) = (root(&self.uids)?, root(&self.gids)?);
+        let before = capget()?;
+        process::set_file_system_ids(uid, gid)?;
+        // With the ids went what root may do to files: capabilities(7).
+        capset(&before)
     }
 }
 
@@ -232,7 +246,9 @@ impl Overlay<'_> {
             trees.push(tree);
         }
         let (mut rest, mut opened) = (self.rest.to_vec(), Vec::new());
-        if !self.ids.all {
+        if self.ids.all {
+            self.ids.become_owner().map_err(at(5))?;
+        } else {
             // What is open before it is covered is not mapped.
             for path in rest.iter_mut().filter(|one| is_own(one)).filter_map(|one| one.value.as_mut()) {
                 let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;

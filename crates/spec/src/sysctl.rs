@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use gantry_types::oci::IdMapping;
+
 use crate::Error;
 use crate::error::at_most;
 use crate::host::Host;
-use crate::namespaces::{Ipc, Network, Uts};
+use crate::namespaces::{Ipc, Network, UserNamespace, Uts};
 use crate::options::Options;
 
 /// The most parameters of a container.
 pub const MAX_SYSCTLS: usize = 1024;
 /// The longest name, and the longest value: what a file below /proc/sys takes at once.
 const MAX_BYTES: usize = 4096;
+
+/// The last group that may ping: dockerd's.
+const LAST_GROUP: u32 = 2_147_483_647;
 
 const IPC: [&str; 8] = [
     "kernel.msgmax",
@@ -45,14 +50,24 @@ fn defaults(options: &Options, host: &Host) -> BTreeMap<String, String> {
     let mut sysctls = BTreeMap::new();
     if matches!(options.namespaces.network, Network::New | Network::Own(_)) {
         // Group ids that are not mapped cannot be written.
-        if host.unprivileged_ping && !host.user_namespace && options.namespaces.user.is_host() {
-            sysctls.insert("net.ipv4.ping_group_range".to_owned(), "0 2147483647".to_owned());
+        let last = match &options.namespaces.user {
+            UserNamespace::Host => (!host.user_namespace).then_some(LAST_GROUP),
+            UserNamespace::New { gids, .. } | UserNamespace::Shared { gids, .. } => last_from_zero(gids),
+        };
+        if let Some(last) = last.filter(|_| host.unprivileged_ping) {
+            sysctls.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {last}"));
         }
         if host.unprivileged_ports {
             sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
         }
     }
     sysctls
+}
+
+/// The last group of the range that begins with 0.
+fn last_from_zero(gids: &[IdMapping]) -> Option<u32> {
+    let first = gids.iter().find(|range| range.container_id == 0)?;
+    Some(first.size.checked_sub(1)?.min(LAST_GROUP))
 }
 
 /// The dotted name: the first separator tells which of the two notations it is in.
@@ -178,9 +193,21 @@ mod tests {
         assert_eq!(names(|o| o.namespaces.network = Network::Own("/n".into())), 3);
         assert_eq!(names(|o| o.namespaces.network = Network::Host), 1);
         assert_eq!(names(|o| o.namespaces.network = Network::Shared("/n".into())), 1);
-        let user = crate::UserNamespace::New { uids: Vec::new(), gids: Vec::new() };
-        let mut options = Options::default();
-        options.namespaces.user = user;
-        assert_eq!(of(&options, &Host::default()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn whoever_has_a_group_may_ping() {
+        const PING: &str = "net.ipv4.ping_group_range";
+        let check = |gids: Vec<IdMapping>, expect: Option<&str>| {
+            let mut options = Options::default();
+            options.namespaces.user = UserNamespace::New { uids: Vec::new(), gids };
+            assert_eq!(of(&options, &Host::default()).unwrap().get(PING).map(String::as_str), expect);
+        };
+        let range = |container_id, size| IdMapping { container_id, host_id: 100_000, size };
+        check(vec![range(0, 65_536)], Some("0 65535"));
+        check(vec![range(100, 5), range(0, 100)], Some("0 99"));
+        check(vec![range(0, u32::MAX - 100_000)], Some("0 2147483647"));
+        check(vec![range(1, 65_536)], None);
+        check(Vec::new(), None);
     }
 }

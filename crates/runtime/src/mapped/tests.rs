@@ -124,6 +124,8 @@ fn layers_show_mapped_owners_and_keep_their_own() {
             assert_eq!(Layers::owner(&tree, "of-1"), (200_000, 300_000));
             assert_eq!(Layers::owner(&tree, "of-2"), (200_000, 300_000));
             assert_eq!(Layers::owner(&tree, "of-upper"), upper);
+            let flags = rustix::fs::fstatvfs(&tree).unwrap().f_flag;
+            assert!(!flags.contains(rustix::fs::StatVfsMountFlags::RDONLY), "it can be written to");
             let metadata = fs::metadata(layers.dir.path().join("1/of-1")).unwrap();
             assert_eq!((metadata.uid(), metadata.gid()), (0, 0), "the disk is as it was");
             let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
