@@ -1,6 +1,7 @@
 //! `doctor`: whether this machine can run containers, and what is to be done where it cannot. Works without the engine.
 
 mod checks;
+mod userns;
 
 use anyhow::Result;
 use clap::Args;
@@ -60,6 +61,7 @@ impl Verb for Doctor {
             checks::cgroups(),
             checks::namespaces(),
             checks::overlay(),
+            userns::ids(),
             checks::seccomp(),
             checks::nftables(),
             checks::forwarding(),

@@ -275,7 +275,7 @@ pub(crate) struct Options {
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "STRING")]
     pub(crate) user: Option<String>,
-    /// User namespace to use
+    /// User namespace to use: 'host', or 'auto[:size=N]' for ids of its own (gantryd)
     #[arg(long, value_name = "STRING")]
     pub(crate) userns: Option<String>,
     /// UTS namespace to use
