@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use futures_util::future::BoxFuture;
 use http::{Method, StatusCode};
 
 use crate::failure::Failure;
@@ -40,6 +41,17 @@ impl Target {
     }
 }
 
+/// A future on the heap, made in a frame that ends before it is polled. A router's own future, and the frame that polls it, would
+/// otherwise have room for those of all handlers: each connection would hold that much, and without optimisation a pull would
+/// need more than a thread's stack.
+#[inline(never)]
+pub(crate) fn boxed<'a, F>(make: impl FnOnce() -> F) -> BoxFuture<'a, Outcome>
+where
+    F: Future<Output = Outcome> + Send + 'a,
+{
+    Box::pin(make())
+}
+
 /// Answers a request.
 pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
     // As dockerd answers a browser that asks what it may do.
@@ -47,20 +59,20 @@ pub(crate) async fn route(call: Call, segments: &[&str]) -> Outcome {
         return Ok(Answer::status(StatusCode::OK));
     }
     match segments {
-        ["containers", rest @ ..] => crate::container::route(call, rest).await,
-        ["exec", rest @ ..] => crate::exec::route(call, rest).await,
-        ["images", rest @ ..] => crate::image::route(call, rest).await,
-        ["build", rest @ ..] => crate::build::route(call, rest).await,
-        ["commit"] => crate::image::commit(call).await,
-        ["distribution", rest @ ..] => crate::image::distribution(call, rest).await,
-        ["volumes", rest @ ..] => crate::volume::route(call, rest).await,
-        ["networks", rest @ ..] => crate::network::route(call, rest).await,
+        ["containers", rest @ ..] => boxed(|| crate::container::route(call, rest)).await,
+        ["exec", rest @ ..] => boxed(|| crate::exec::route(call, rest)).await,
+        ["images", rest @ ..] => boxed(|| crate::image::route(call, rest)).await,
+        ["build", rest @ ..] => boxed(|| crate::build::route(call, rest)).await,
+        ["commit"] => boxed(|| crate::image::commit(call)).await,
+        ["distribution", rest @ ..] => boxed(|| crate::image::distribution(call, rest)).await,
+        ["volumes", rest @ ..] => boxed(|| crate::volume::route(call, rest)).await,
+        ["networks", rest @ ..] => boxed(|| crate::network::route(call, rest)).await,
         ["plugins", rest @ ..] => crate::swarm::plugins(&call, rest),
         ["swarm" | "nodes" | "services" | "tasks" | "secrets" | "configs", rest @ ..] => {
             crate::swarm::swarm(&call, rest)
         }
         ["grpc" | "session"] if call.method == Method::POST => Err(Failure::unsupported(NO_BUILDKIT)),
-        segments => crate::system::route(call, segments).await,
+        segments => boxed(|| crate::system::route(call, segments)).await,
     }
 }
 

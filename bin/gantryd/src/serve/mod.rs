@@ -60,7 +60,8 @@ const WORKERS: usize = 2;
 const MAX_BLOCKING_THREADS: usize = 256;
 /// After which a thread without work ends: its stack and its share of the heap go with it.
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(2);
-const THREAD_STACK_BYTES: usize = 1 << 20;
+/// What is not used of it costs nothing. Without optimisation, pulls need half of it.
+const THREAD_STACK_BYTES: usize = 2 << 20;
 /// glibc's heaps.
 const ARENAS: i32 = 2;
 /// How long requests have to end after SIGTERM.

@@ -24,6 +24,7 @@ use http::Method;
 
 use crate::failure::Failure;
 use crate::http::{Call, Outcome};
+use crate::route::boxed;
 
 pub(crate) use self::attach::{event, hijack, keys};
 #[cfg(feature = "fuzzing")]
@@ -37,13 +38,13 @@ pub(crate) use self::session::{End, Framing, Session, write};
 /// Answers a request for `/containers/…`.
 pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
     match (&call.method, rest) {
-        (&Method::GET, ["json"]) => list::list(call).await,
-        (&Method::POST, ["create"]) => create::create(call).await,
-        (&Method::POST, ["prune"]) => prune::prune(call).await,
+        (&Method::GET, ["json"]) => boxed(|| list::list(call)).await,
+        (&Method::POST, ["create"]) => boxed(|| create::create(call)).await,
+        (&Method::POST, ["prune"]) => boxed(|| prune::prune(call)).await,
         (&Method::GET, [name @ .., "attach", "ws"]) if !name.is_empty() => {
-            websocket::attach(call, &name.join("/")).await
+            boxed(|| async { websocket::attach(call, &name.join("/")).await }).await
         }
-        (&Method::DELETE, [_, ..]) => life::remove(call, &rest.join("/")).await,
+        (&Method::DELETE, [_, ..]) => boxed(|| async { life::remove(call, &rest.join("/")).await }).await,
         (_, [name @ .., "checkpoints"]) if !name.is_empty() => {
             Err(Failure::unsupported("checkpoints are not supported by this door"))
         }
@@ -54,26 +55,26 @@ pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
 
 async fn of_one(call: Call, name: &str, verb: &str) -> Outcome {
     match (call.method.clone(), verb) {
-        (Method::GET, "json") => inspect::inspect(call, name).await,
-        (Method::GET, "top") => top::top(call, name).await,
-        (Method::GET, "logs") => logs::logs(call, name).await,
-        (Method::GET, "changes") => inspect::changes(call, name).await,
-        (Method::GET, "export") => archive::export(call, name).await,
-        (Method::GET, "stats") => stats::stats(call, name).await,
-        (Method::HEAD | Method::GET, "archive") => archive::get(call, name).await,
-        (Method::PUT, "archive") => archive::put(call, name).await,
-        (Method::POST, "start") => life::start(call, name).await,
-        (Method::POST, "stop") => life::stop(call, name).await,
-        (Method::POST, "restart") => life::restart(call, name).await,
-        (Method::POST, "kill") => life::kill(call, name).await,
-        (Method::POST, "pause") => life::pause(call, name).await,
-        (Method::POST, "unpause") => life::unpause(call, name).await,
-        (Method::POST, "rename") => life::rename(call, name).await,
-        (Method::POST, "resize") => life::resize(call, name).await,
-        (Method::POST, "update") => update::update(call, name).await,
-        (Method::POST, "wait") => wait::wait(call, name).await,
-        (Method::POST, "attach") => attach::attach(call, name).await,
-        (Method::POST, "exec") => crate::exec::create(call, name).await,
+        (Method::GET, "json") => boxed(|| inspect::inspect(call, name)).await,
+        (Method::GET, "top") => boxed(|| top::top(call, name)).await,
+        (Method::GET, "logs") => boxed(|| logs::logs(call, name)).await,
+        (Method::GET, "changes") => boxed(|| inspect::changes(call, name)).await,
+        (Method::GET, "export") => boxed(|| archive::export(call, name)).await,
+        (Method::GET, "stats") => boxed(|| stats::stats(call, name)).await,
+        (Method::HEAD | Method::GET, "archive") => boxed(|| archive::get(call, name)).await,
+        (Method::PUT, "archive") => boxed(|| archive::put(call, name)).await,
+        (Method::POST, "start") => boxed(|| life::start(call, name)).await,
+        (Method::POST, "stop") => boxed(|| life::stop(call, name)).await,
+        (Method::POST, "restart") => boxed(|| life::restart(call, name)).await,
+        (Method::POST, "kill") => boxed(|| life::kill(call, name)).await,
+        (Method::POST, "pause") => boxed(|| life::pause(call, name)).await,
+        (Method::POST, "unpause") => boxed(|| life::unpause(call, name)).await,
+        (Method::POST, "rename") => boxed(|| life::rename(call, name)).await,
+        (Method::POST, "resize") => boxed(|| life::resize(call, name)).await,
+        (Method::POST, "update") => boxed(|| update::update(call, name)).await,
+        (Method::POST, "wait") => boxed(|| wait::wait(call, name)).await,
+        (Method::POST, "attach") => boxed(|| attach::attach(call, name)).await,
+        (Method::POST, "exec") => boxed(|| crate::exec::create(call, name)).await,
         _ => Err(Failure::no_page()),
     }
 }

@@ -33,25 +33,38 @@ pub(crate) use self::upload::upload;
 use crate::failure::Failure;
 use crate::http::{Call, Outcome};
 
+use crate::route::boxed;
 /// Answers what is below `/images`. Names of images have slashes: the verb is the last part.
 pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
     let name = |parts: &[&str]| parts.join("/");
     match (call.method.clone(), rest) {
-        (Method::GET | Method::HEAD, ["json"]) => list::list(&call).await,
-        (Method::GET, ["search"]) => distribution::search(&call).await,
-        (Method::GET, ["get"]) => save::save_named(&call).await,
-        (Method::GET | Method::HEAD, [parts @ .., "json"]) => inspect::inspect(&call, &name(parts)).await,
-        (Method::GET, [parts @ .., "history"]) => inspect::history(&call, &name(parts)).await,
-        (Method::GET, [parts @ .., "get"]) => save::save(&call, vec![name(parts)]).await,
+        (Method::GET | Method::HEAD, ["json"]) => boxed(|| list::list(&call)).await,
+        (Method::GET, ["search"]) => boxed(|| search::search(&call)).await,
+        (Method::GET, ["get"]) => boxed(|| save::save_named(&call)).await,
+        (Method::GET | Method::HEAD, [parts @ .., "json"]) => {
+            boxed(|| async { inspect::inspect(&call, &name(parts)).await }).await
+        }
+        (Method::GET, [parts @ .., "history"]) => {
+            boxed(|| async { inspect::history(&call, &name(parts)).await }).await
+        }
+        (Method::GET, [parts @ .., "get"]) => {
+            boxed(|| async { save::save(&call, vec![name(parts)]).await }).await
+        }
         (Method::POST, ["create"]) => match call.query.text("fromImage") {
-            "" => import::import(call).await,
-            _ => pull::pull(&call).await,
+            "" => boxed(|| import::import(call)).await,
+            _ => boxed(|| pull::pull(&call)).await,
         },
-        (Method::POST, ["load"]) => load::load(call).await,
-        (Method::POST, ["prune"]) => prune::prune(&call).await,
-        (Method::POST, [parts @ .., "push"]) if !parts.is_empty() => push::push(&call, &name(parts)).await,
-        (Method::POST, [parts @ .., "tag"]) if !parts.is_empty() => tag::tag(&call, &name(parts)).await,
-        (Method::DELETE, parts) if !parts.is_empty() => remove::remove(&call, &name(parts)).await,
+        (Method::POST, ["load"]) => boxed(|| load::load(call)).await,
+        (Method::POST, ["prune"]) => boxed(|| prune::prune(&call)).await,
+        (Method::POST, [parts @ .., "push"]) if !parts.is_empty() => {
+            boxed(|| async { push::push(&call, &name(parts)).await }).await
+        }
+        (Method::POST, [parts @ .., "tag"]) if !parts.is_empty() => {
+            boxed(|| async { tag::tag(&call, &name(parts)).await }).await
+        }
+        (Method::DELETE, parts) if !parts.is_empty() => {
+            boxed(|| async { remove::remove(&call, &name(parts)).await }).await
+        }
         _ => Err(Failure::no_page()),
     }
 }

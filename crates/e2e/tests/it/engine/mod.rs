@@ -1,5 +1,7 @@
 //! The engine behind the real docker client, with nobody between. Proven on dockerd: `GANTRY_DAEMON=containerd`.
 
+mod advisories;
+mod api;
 mod apparmor;
 mod images;
 mod life;
