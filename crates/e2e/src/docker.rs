@@ -77,14 +77,48 @@ impl Docker {
     /// When it does not start.
     pub fn engine(name: &str) -> (Option<Gantryd>, Self) {
         if on_reference() {
-            return (None, Self::start(name, &[]));
+        Self::engine_in(None, name, "", &[])
+    }
+
+    /// The same in a network namespace, which is its host's: a daemon writes the rules of all ports that are published there, and so
+    /// only one can.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn engine_apart(netns: &Namespace, name: &str) -> (Option<Gantryd>, Self) {
+        // Its own loopback device is down.
+        let up = Invocation::new("nsenter").arg(format!("--net={}", netns.path().display()));
+        up.args(["ip", "link", "set", "lo", "up"]).run().ok();
+        Self::engine_in(Some(netns.path()), name, "", &[])
+    }
+
+    /// The same with more lines for ours, in the section `[docker]`, and more options for a dockerd.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn engine_with(
+        netns: &Namespace,
+        name: &str,
+        ours: &str,
+        theirs: &[String],
+    ) -> (Option<Gantryd>, Self) {
+        let up = Invocation::new("nsenter").arg(format!("--net={}", netns.path().display()));
+        up.args(["ip", "link", "set", "lo", "up"]).run().ok();
+        Self::engine_in(Some(netns.path()), name, ours, theirs)
+    }
+
+    fn engine_in(netns: Option<&Path>, name: &str, more: &str, theirs: &[String]) -> (Option<Gantryd>, Self) {
+            return (None, Self::start_in(netns, name, theirs));
         }
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
         let ours = dir.join("ours.toml");
         // Names of devices have 15 bytes.
         let bridge = name.trim_start_matches("gt-");
-        fs::write(&ours, format!("[docker]\nbridge = \"{bridge}\"\n")).expect("a configuration");
-        let daemon = Gantryd::with_imports(name, &[&ours]);
+        fs::write(&ours, format!("[docker]\nbridge = \"{bridge}\"\n{more}")).expect("a configuration");
+        let daemon = match netns {
+            Some(netns) => Gantryd::with_imports_in(netns, name, &[&ours]),
+            None => Gantryd::with_imports(name, &[&ours]),
+        };
         let docker = Self { dir, socket: daemon.state().join("docker.sock").display().to_string() };
         docker.docker(["load", "--quiet", "--input"]).arg(image_archive()).run().ok();
         (Some(daemon), docker)

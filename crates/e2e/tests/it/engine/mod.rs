@@ -13,6 +13,7 @@ mod volumes;
 
 use std::sync::OnceLock;
 
+mod userns;
 use gantry_e2e::{Docker, Gantryd};
 
 /// Ends with a status of its own when it is asked to.
