@@ -36,7 +36,7 @@ pub(crate) fn collect(options: &Options) -> Result<()> {
     database.metadata().with_context(|| format!("there is no store at {root}"))?;
     let _place = Place::take(&config.store.root, settings.state())?;
     let collected = runtime.block_on(async {
-        let store = store::open(config).await?;
+        let store = store::open(config, None).await?;
         let collected = store.collect().await?;
         tokio::task::spawn_blocking(move || store.close()).await??;
         anyhow::Ok(collected)

@@ -10,6 +10,7 @@
 mod base;
 mod command;
 mod copy;
+mod gather;
 mod step;
 
 use std::sync::Arc;

@@ -11,6 +11,7 @@ use crate::build::Build;
 use crate::cache::Cache;
 use crate::context::{Context, Scratch, sweep};
 use crate::output::{Message, Output, output, short};
+use crate::remote;
 use crate::{BuildRequest, Error, Result};
 
 /// The directory of builds' files below the engine's.
@@ -69,10 +70,10 @@ impl Builder {
         Ok(Self { shared: Arc::new(Shared { engine, directory, cache, running }) })
     }
 
-    /// Begins a build of an archive: reads it to its end, and the Dockerfile in it, before it returns.
+    /// Begins a build of an archive, or of what is elsewhere: reads it to its end, and the Dockerfile in it, before it returns.
     ///
     /// # Errors
-    /// Invalid and Dockerfile for what is asked for, Archive for the context, Unsupported for what needs BuildKit.
+    /// Invalid and Dockerfile for what is asked for, Archive and Remote for the context, Unsupported for what needs BuildKit.
     pub async fn build(&self, request: BuildRequest, context: ByteSource) -> Result<Running> {
         let permit = Arc::clone(&self.shared.running).try_acquire_owned().map_err(|_| {
             let what = "the builder".to_owned();
@@ -81,14 +82,17 @@ impl Builder {
         let id = gantry_engine::image::random_id();
         let directory = self.shared.directory.clone();
         let name = request.dockerfile.clone();
-        let (scratch, context, dockerfile) = blocking("unpacking the build context", move || {
-            let scratch = Scratch::make(&directory, &id)?;
-            let context = Context::unpack(&scratch, context)?;
-            let dockerfile = context.dockerfile(&name)?;
-            context.exclude()?;
-            Ok((scratch, context, dockerfile))
-        })
-        .await?;
+        let scratch = blocking("making a directory", move || Scratch::make(&directory, &id)).await?;
+        let (scratch, context, dockerfile) = match &request.remote {
+            Some(remote) => remote::context(&self.shared.engine, scratch, remote, &name).await?,
+            None => {
+                blocking("unpacking the build context", move || {
+                    let context = Context::unpack(&scratch, context)?;
+                    remote::with_dockerfile(scratch, context, &name)
+                })
+                .await?
+            }
+        };
         let (out, messages) = output(request.verbosity);
         let build = Build::new(self.clone(), request, &dockerfile, scratch, context)?;
         // On the heap: threads of the daemon's have small stacks.

@@ -3,6 +3,8 @@
 //! ```text
 //!   <root>/builds/<id>/context/    what was sent, without what `.dockerignore` excludes
 //!   <root>/builds/<id>/texts/      here-documents that are copied
+//!   <root>/builds/<id>/fetched/    what `ADD` has fetched, each in a directory of its own
+//!   <root>/builds/<id>/git/        the repository that is the context
 //! ```
 //! The directory goes with the build; what a daemon left that was killed is swept when the next one starts. Names and links of the
 //! archive never lead out of it (CVE-2014-6407, CVE-2014-9356): `gantry_layer` makes everything below descriptors.
@@ -12,6 +14,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gantry_layer::{
     ApplyOptions, Compression, Devices, Inflate, InflateLimits, Limits, Target, Whiteouts, Xattrs, apply,
@@ -39,6 +42,8 @@ const DOCKERFILE: &str = "Dockerfile";
 /// The directory of a build. It goes with this.
 pub(crate) struct Scratch {
     path: PathBuf,
+    /// How many things were fetched.
+    fetched: AtomicUsize,
 }
 
 impl Scratch {
@@ -52,11 +57,21 @@ impl Scratch {
             DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("making", path))
         };
         make(root)?;
-        let made = Self { path };
+        let made = Self { path, fetched: AtomicUsize::new(0) };
         for part in ["", "context", "texts"] {
             make(&made.path.join(part))?;
         }
         Ok(made)
+    }
+
+    /// A directory of it, made or not.
+    pub(crate) fn path(&self, part: &str) -> PathBuf {
+        self.path.join(part)
+    }
+
+    /// A directory for one thing that is fetched, which is not made yet.
+    pub(crate) fn fetched_path(&self) -> PathBuf {
+        self.path.join("fetched").join(self.fetched.fetch_add(1, Ordering::Relaxed).to_string())
     }
 
     /// Opens one of its directories.
@@ -106,6 +121,7 @@ pub(crate) fn sweep(root: &Path) -> Result<()> {
 pub(crate) struct Context {
     root: OwnedFd,
     ignore: Ignore,
+    is_given: bool,
 }
 
 impl Context {
@@ -126,7 +142,40 @@ impl Context {
         };
         let failed = |source| Error::Archive { action: "unpacking the build context".to_owned(), source };
         apply(&mut inflate, &target, &options).map_err(failed)?;
-        let mut made = Self { root, ignore: Ignore::default() };
+        Self::of(root)
+    }
+
+    /// No context: a build of a Dockerfile alone. Blocks.
+    ///
+    /// # Errors
+    /// Io.
+    pub(crate) fn none(scratch: &Scratch) -> Result<Self> {
+        Ok(Self { root: scratch.open("context")?, ignore: Ignore::default(), is_given: false })
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        self.is_given
+    }
+
+    /// The context in a directory that is there: `directory` below `root`, links followed inside that. Blocks.
+    ///
+    /// # Errors
+    /// Invalid for what is no directory.
+    pub(crate) fn of_directory(root: OwnedFd, directory: &str) -> Result<Self> {
+        let inner = directory.trim_matches('/');
+        let path = std::ffi::CString::new(if inner.is_empty() { "." } else { inner })
+            .map_err(|_| Error::Invalid("a path has a zero byte".to_owned()))?;
+        match open_in_root(root.as_fd(), &path, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                Err(Error::Invalid(format!("error setting git context, not a directory: {directory}")))
+            }
+            root => Self::of(root.map_err(Error::errno("opening", directory))?),
+        }
+    }
+
+    fn of(root: OwnedFd) -> Result<Self> {
+        let mut made = Self { root, ignore: Ignore::default(), is_given: true };
         if let Some(bytes) = made.read(ignore::FILE, ignore::MAX_BYTES)? {
             made.ignore = Ignore::parse(&bytes)?;
         }

@@ -51,6 +51,16 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// What is elsewhere cannot be had.
+    #[error("{what}: {reason}")]
+    Remote {
+        /// What was done, as in `fetching <address>`.
+        what: String,
+        /// What came of it.
+        reason: String,
+        /// The kind of that.
+        kind: ErrorKind,
+    },
     /// Whoever wanted the image has gone.
     #[error("the build was cancelled")]
     Cancelled,
@@ -107,6 +117,7 @@ impl Error {
             Self::Unsupported(_) => ErrorKind::Unimplemented,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::Command { .. } => ErrorKind::FailedPrecondition,
+            Self::Remote { kind, .. } => *kind,
             Self::Cancelled => ErrorKind::Cancelled,
             Self::Engine(error) => error.kind(),
             Self::Archive { source, .. } => source.kind(),

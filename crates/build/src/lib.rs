@@ -4,13 +4,13 @@
 //! are [messages](Message) in docker's words; whoever drops them cancels the build.
 //!
 //! ```text
-//! archive ─► context ─► Dockerfile ─► plan of stages ─► steps: cache, or container, or files ─► image
-//! (limits)  (private)   (parsed)      (what is needed)
+//! archive ─┬─► context ─► Dockerfile ─► plan of stages ─► steps: cache, or container, or files ─► image
+//! remote ──┘  (private)   (parsed)      (what is needed)
 //! ```
 //! Contexts, Dockerfiles and images are strangers'. Names and links in them lead nowhere but into the directory or image that
 //! they are in; everything has limits; programs of an image run in containers alone.
 //!
-//! It never opens a socket, never fetches from the network but images through the engine, and keeps nothing but the entries of its
+//! It never opens a socket: images and files of the web come through the engine, repositories through the program `git`. It keeps nothing but the entries of its
 //! cache, which are documents of the engine's. The reference is the Dockerfile's, syntax 1, without what needs BuildKit.
 #![forbid(unsafe_code)]
 
@@ -30,6 +30,7 @@ mod output;
 mod place;
 mod plan;
 mod prune;
+mod remote;
 mod request;
 mod settings;
 mod tree;

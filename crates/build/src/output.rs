@@ -22,6 +22,8 @@ pub enum Message {
     Image(Digest),
     /// How the pull of a base image goes on.
     Pull(ImageProgress),
+    /// How many bytes of a file of the web have come, of how many if that is known.
+    Download(u64, Option<u64>),
 }
 
 /// Where messages go. When the other end is dropped, the build is cancelled.
@@ -108,6 +110,22 @@ impl Output {
                 let _ = send.try_send(Message::Pull(progress));
             }
         })
+    }
+
+    /// Passes on how a download goes, in the same way.
+    pub(crate) fn downloads(&self) -> gantry_engine::image::WebListener {
+        let (send, verbosity) = (self.send.clone(), self.verbosity);
+        Box::new(move |done, total| {
+            if verbosity == Verbosity::Steps {
+                let _ = send.try_send(Message::Download(done, total));
+            }
+        })
+    }
+
+    /// Whether nobody listens any more, for threads that go on for long.
+    pub(crate) fn is_closed(&self) -> impl Fn() -> bool + Send + use<> {
+        let send = self.send.clone();
+        move || send.is_closed()
     }
 
     /// Resolves when nobody listens any more: for whatever may take long. Everything else is brought to its end, so that what it makes is

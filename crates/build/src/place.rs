@@ -66,7 +66,7 @@ pub(crate) fn copy(root: BorrowedFd<'_>, source: &Source, place: &Place) -> Resu
         }
         return Ok(());
     }
-    if place.archives == Archives::Unpacked && unpack(root, source, place)? {
+    if place.archives == Archives::Unpacked && !source.is_fetched && unpack(root, source, place)? {
         return Ok(());
     }
     let (parent, name) = if exists_as_dir || place.path.ends_with('/') {

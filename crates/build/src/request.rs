@@ -57,6 +57,8 @@ pub enum Verbosity {
 pub struct BuildRequest {
     /// The names that the image gets.
     pub tags: Vec<Reference>,
+    /// Where the context is: an address, or a repository of git. None for the archive that comes with the request.
+    pub remote: Option<String>,
     /// The Dockerfile's path in the context; empty for `Dockerfile`.
     pub dockerfile: String,
     /// How much is told.

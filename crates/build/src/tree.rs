@@ -41,6 +41,8 @@ pub(crate) struct Source {
     pub(crate) file: OwnedFd,
     /// Whether it is a directory, of which the contents are copied.
     pub(crate) is_dir: bool,
+    /// Whether it comes from the web: then it is no archive, whatever its bytes are.
+    pub(crate) is_fetched: bool,
 }
 
 /// The names in a directory in their order, and which of them are directories.
@@ -102,6 +104,18 @@ pub(crate) fn find(root: BorrowedFd<'_>, text: &str) -> std::result::Result<Vec<
     Ok(found)
 }
 
+/// A directory of a repository; empty means its root. Blocks.
+///
+/// # Errors
+/// The text of an error.
+pub(crate) fn find_directory(root: BorrowedFd<'_>, text: &str) -> std::result::Result<Source, String> {
+    let path = relative(text).ok_or_else(|| format!("{text} leads out of the repository"))?;
+    match open(root, &path)? {
+        source @ Source { is_dir: true, .. } => Ok(source),
+        _ => Err(format!("{text} is no directory of the repository")),
+    }
+}
+
 fn missing(path: &str) -> String {
     format!("file not found in build context or excluded by .dockerignore: stat {path}: file does not exist")
 }
@@ -116,8 +130,8 @@ fn open(root: BorrowedFd<'_>, path: &str) -> std::result::Result<Source, String>
     let stat = fstat(&file).map_err(|errno| format!("{path}: {errno}"))?;
     let name = path.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Ok(Source { name, file, is_dir: true }),
-        FileType::RegularFile => Ok(Source { name, file, is_dir: false }),
+        FileType::Directory => Ok(Source { name, file, is_dir: true, is_fetched: false }),
+        FileType::RegularFile => Ok(Source { name, file, is_dir: false, is_fetched: false }),
         _ => Err(format!("{path} is neither a file nor a directory")),
     }
 }

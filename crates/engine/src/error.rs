@@ -84,6 +84,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file of the web cannot be fetched.
+    #[error("failed to GET {url}{detail}")]
+    Web {
+        /// Its address, without a password.
+        url: String,
+        /// Why, with what stands before it.
+        detail: String,
+        /// The kind of that.
+        kind: ErrorKind,
+    },
     /// A part of the engine ended before its work.
     #[error("{0} ended before its work was done")]
     Panicked(&'static str),
@@ -112,7 +122,7 @@ impl Error {
             Self::Conflict(_) | Self::Foreign { .. } => ErrorKind::FailedPrecondition,
             Self::NotModified(_) => ErrorKind::AlreadyExists,
             Self::Unsupported(_) => ErrorKind::Unimplemented,
-            Self::Start { kind, .. } => *kind,
+            Self::Start { kind, .. } | Self::Web { kind, .. } => *kind,
             Self::Store(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Spec(error) => error.kind(),

@@ -37,6 +37,7 @@ pub use engine::{Engine, Parts, Settings};
 pub use error::{Error, Result};
 pub use event::{ENGINE_EVENT, Event, EventKind, Events, MAX_PAST};
 pub use gantry_network::{Endpoint, Protocol, PublishedPort};
+pub use gantry_primitives::chain;
 pub use names::MAX_NAME_BYTES;
 pub use options::{
     HealthCheck, Isolation, LogOptions, MountKind, MountRequest, NetworkOptions, Options, PortRequest,

@@ -2,6 +2,10 @@ use std::fmt;
 use std::future::{Future, ready};
 use std::pin::Pin;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+
 use crate::Error;
 
 /// A future that can be kept behind a trait object.
@@ -51,6 +55,14 @@ pub enum Credential {
     RegistryToken(Secret),
     /// The whole value of the `Authorization` header.
     Header(Secret),
+}
+
+/// The header of a name and a password; nothing for what no header can say.
+pub(crate) fn basic(name: &str, password: &str) -> Option<HeaderValue> {
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Where credentials come from.

@@ -32,6 +32,7 @@ mod push;
 mod repository;
 mod retry;
 mod transport;
+mod web;
 
 pub use blob::{BlobStream, Ranges};
 pub use client::Client;
@@ -41,3 +42,4 @@ pub use host::{Capabilities, Capability, ClientCertificate, DefaultHosts, Host, 
 pub use options::{Limits, Options, Proxies, Retry, Roots, Timeouts};
 pub use push::{BodyStream, Pushed};
 pub use repository::{Repository, Target};
+pub use web::{Download, Found, redacted};

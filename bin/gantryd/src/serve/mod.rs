@@ -216,7 +216,7 @@ async fn serve(
     let manager = Manager::from_environment();
     let mut signals = Signals::new()?;
     let config = &settings.config;
-    let store = store::open(config).await?;
+    let store = store::open(config, Some(&docker.registry)).await?;
     let (serving, ended) = watch::channel(true);
     // Before shims are asked for: they have things to say.
     let (connections, mut remove_events) = listen(sockets.events)?;

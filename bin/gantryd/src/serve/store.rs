@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use gantry_config::docker::DaemonRegistry;
 use gantry_config::{Config, Durability, LayerLimits, SharingPolicy, Size};
 use gantry_primitives::access::{DockerCredentials, TreeHosts};
 use gantry_primitives::registry::{self, Anonymous, Credentials, Limits, Proxies, Retry, Timeouts};
@@ -10,12 +11,27 @@ use gantry_primitives::{Access, Durability as Commits, Options, ProxySnapshotter
 use gantry_types::Namespace;
 
 /// Opens the store, on a thread that may wait for the disk.
-pub(crate) async fn open(config: &Config) -> Result<Store> {
-    let options = options(config)?;
+pub(crate) async fn open(config: &Config, docker: Option<&DaemonRegistry>) -> Result<Store> {
+    let mut options = options(config)?;
+    if let Some(docker) = docker {
+        under(&mut options.registry.proxies, docker);
+    }
     let root = config.store.root.display().to_string();
     let opened =
         tokio::task::spawn_blocking(move || Store::open(options)).await.context("the store panicked")?;
     opened.with_context(|| format!("cannot open the store at {root}"))
+}
+
+/// Proxies of `daemon.json` go before those of the environment, as with dockerd.
+fn under(proxies: &mut Proxies, docker: &DaemonRegistry) {
+    let set = |ours: &mut String, theirs: Option<&str>| {
+        if let Some(text) = theirs {
+            text.clone_into(ours);
+        }
+    };
+    set(&mut proxies.http, docker.http_proxy.as_ref().map(|hidden| hidden.expose()));
+    set(&mut proxies.https, docker.https_proxy.as_ref().map(|hidden| hidden.expose()));
+    set(&mut proxies.none, docker.no_proxy.as_deref());
 }
 
 /// A number of bytes as memory has it.

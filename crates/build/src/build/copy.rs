@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use gantry_engine::image::Workspace;
 use gantry_types::Digest;
 
+use super::gather::Item;
 use super::{Build, State};
 use crate::builder::blocking;
 use crate::dockerfile::{Transfer, shell};
@@ -17,27 +18,27 @@ use crate::{Error, Result, place, users};
 
 /// The largest mode: all permissions, and the three bits before them.
 const MAX_MODE: u32 = 0o7777;
-/// How sources of the network begin.
-const REMOTE: [&str; 4] = ["http://", "https://", "git@", "git://"];
 
 /// What an instruction says, its variables put in.
-struct Wanted {
-    sources: Vec<String>,
+pub(super) struct Wanted {
+    pub(super) sources: Vec<String>,
     /// As it is written; a slash at its end counts.
-    target: String,
+    pub(super) target: String,
     mode: Option<u32>,
     chown: String,
-    texts: Vec<String>,
+    /// What a file of the web must be; empty for anything.
+    pub(super) checksum: String,
+    pub(super) texts: Vec<String>,
 }
 
 /// One instruction.
-struct Job<'a> {
+pub(super) struct Job<'a> {
     /// The number of its stage.
     number: usize,
     /// `COPY` or `ADD`.
-    name: &'static str,
-    copy: &'a Transfer,
-    wanted: Wanted,
+    pub(super) name: &'static str,
+    pub(super) copy: &'a Transfer,
+    pub(super) wanted: Wanted,
     owners: Owners,
 }
 
@@ -61,18 +62,14 @@ impl Build {
     ) -> Result<()> {
         let fail = |message| Error::Copy { instruction: name, message };
         let wanted = self.wanted(copy, env).map_err(fail)?;
-        if !copy.checksum.is_empty() {
-            return Err(fail(
-                "--checksum is for files of the network, which are not fetched here".to_owned(),
-            ));
-        }
         // Links to what is not there, changes of owner, and archives are said by the instruction.
         let owners = match copy.from.is_empty() || !wanted.chown.is_empty() {
             true => Owners::Changed,
             false => Owners::Kept,
         };
         let job = Job { number, name, copy, wanted, owners };
-        let found = self.find(out, state, &job).await?;
+        let items = self.gather(out, &job).await?;
+        let found = self.find(out, state, &job, items).await?;
         let wanted = &job.wanted;
         let target = self.target(state, &wanted.target);
         if found.sources.len() > 1 && !target.ends_with('/') {
@@ -101,12 +98,6 @@ impl Build {
         let escape = self.dockerfile.escape;
         let word = |text: &str| shell::word(text, escape, env);
         let sources = copy.sources.iter().map(|source| word(source)).collect::<Result<Vec<_>, _>>()?;
-        if let Some(source) = sources.iter().find(|source| REMOTE.iter().any(|head| source.starts_with(head)))
-        {
-            return Err(format!(
-                "{source}: files of the network are not fetched here: RUN a program that does"
-            ));
-        }
         let mode = match word(&copy.chmod)?.as_str() {
             "" => None,
             text => match u32::from_str_radix(text, 8) {
@@ -125,7 +116,8 @@ impl Build {
             self.scratch.write_text(&heredoc.name, &text).map_err(|error| error.to_string())?;
             texts.push(heredoc.name.clone());
         }
-        Ok(Wanted { sources, target: word(&copy.target)?, mode, chown: word(&copy.chown)?, texts })
+        let (target, chown, checksum) = (word(&copy.target)?, word(&copy.chown)?, word(&copy.checksum)?);
+        Ok(Wanted { sources, target, mode, chown, checksum, texts })
     }
 
     /// The absolute target. What ends with a slash or `/.` is a directory.
@@ -160,16 +152,23 @@ impl Build {
         Ok((files.root()?, Some(files)))
     }
 
-    async fn find(&self, out: &Output, state: &State, job: &Job<'_>) -> Result<Found> {
-        let (root, files) = self.source_root(out, job.number, state, job.copy).await?;
+    async fn find(&self, out: &Output, state: &State, job: &Job<'_>, items: Vec<Item>) -> Result<Found> {
         let (wanted, name, owners) = (&job.wanted, job.name, job.owners);
+        let needs_root = items.iter().any(|item| matches!(item, Item::Path(_)));
+        if needs_root && job.copy.from.is_empty() && !self.context.is_given() {
+            return Err(Error::Copy { instruction: name, message: "missing build context".to_owned() });
+        }
+        let (root, files) = self.source_root(out, job.number, state, job.copy).await?;
         let texts = if wanted.texts.is_empty() { None } else { Some(self.scratch.open("texts")?) };
-        let (sources, names) = (wanted.sources.clone(), wanted.texts.clone());
+        let names = wanted.texts.clone();
         let found = blocking("looking for files", move || {
             let fail = |message| Error::Copy { instruction: name, message };
             let mut found = Vec::new();
-            for source in &sources {
-                found.extend(find(root.as_fd(), source).map_err(fail)?);
+            for item in items {
+                match item {
+                    Item::Path(path) => found.extend(find(root.as_fd(), &path).map_err(fail)?),
+                    Item::Fetched(source) => found.push(source),
+                }
             }
             for text in names {
                 let Some(root) = &texts else { continue };
@@ -211,8 +210,13 @@ impl Build {
 /// What docker's history says of what is copied: `file:`, `dir:` or `multi:`, and a hash.
 fn hashed(sources: &[Source], owners: Owners) -> Result<String> {
     if let [source] = sources {
-        let kind = if source.is_dir { "dir" } else { "file" };
-        return Ok(format!("{kind}:{}", hash(source, owners)?.hex()));
+        let kind = match source {
+            // As docker says it.
+            Source { is_fetched: true, is_dir: false, .. } => "",
+            Source { is_dir: true, .. } => "dir:",
+            _ => "file:",
+        };
+        return Ok(format!("{kind}{}", hash(source, owners)?.hex()));
     }
     let mut all = String::new();
     for source in sources {

@@ -77,6 +77,8 @@ pub(crate) struct Transfer {
     pub(crate) chmod: String,
     /// What a file from the network must be.
     pub(crate) checksum: String,
+    /// Whether git's own directory is copied with a repository.
+    pub(crate) keeps_git: bool,
     /// Texts that stand in the Dockerfile.
     pub(crate) texts: Vec<Heredoc>,
 }

@@ -111,6 +111,15 @@ impl Parts {
         value.clone().ok_or_else(|| self.fail(format!("missing a value on flag: {name}")))
     }
 
+    /// The value of a flag that need not have one.
+    fn flag(&self, name: &str, value: &Option<String>) -> Result<bool> {
+        match value.as_deref() {
+            None | Some("true") => Ok(true),
+            Some("false") => Ok(false),
+            Some(other) => Err(self.fail(format!("expecting boolean value for flag {name}, not: {other}"))),
+        }
+    }
+
     fn needs_buildkit(&self, what: &str) -> Error {
         Error::Unsupported(format!(
             "dockerfile line {}: {what} needs BuildKit, which this builder is not",
@@ -351,7 +360,8 @@ fn transfer(line: &Line, parts: &Parts) -> Result<Transfer> {
             "checksum" if !is_copy => made.checksum = parts.value(name, value)?,
             // Layers are not linked here, and look the same.
             "link" => {}
-            "keep-git-dir" | "unpack" | "parents" | "exclude" => {
+            "keep-git-dir" if !is_copy => made.keeps_git = parts.flag(name, value)?,
+            "unpack" | "parents" | "exclude" => {
                 return Err(parts.needs_buildkit(&format!("the --{name} option of {}", parts.keyword)));
             }
             _ => return Err(parts.fail(format!("unknown flag: --{name}"))),

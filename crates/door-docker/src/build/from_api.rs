@@ -54,6 +54,7 @@ pub(super) fn request(call: &Call) -> Result<BuildRequest, Failure> {
     };
     Ok(BuildRequest {
         tags: tags(&list("t")?)?,
+        remote: Some(query.text("remote")).filter(|remote| !remote.is_empty()).map(str::to_owned),
         dockerfile: query.text("dockerfile").to_owned(),
         verbosity: if query.is_set("q") { Verbosity::Quiet } else { Verbosity::Steps },
         cache: if query.is_set("nocache") { UseCache::No } else { UseCache::Yes },
@@ -79,11 +80,6 @@ fn refuse(call: &Call) -> Result<(), Failure> {
     if query.text("version") == "2" {
         return Err(Failure::unsupported(
             "BuildKit is not served here: set DOCKER_BUILDKIT=0 for the classic builder",
-        ));
-    }
-    if !query.text("remote").is_empty() && query.text("remote") != "client-session" {
-        return Err(Failure::unsupported(
-            "build contexts of URLs and of git are not fetched here: fetch it, and give its directory or an archive of it",
         ));
     }
     if query.text("remote") == "client-session" || !query.text("session").is_empty() {

@@ -1,6 +1,6 @@
 //! Builds: `POST /build`, and the cache below it.
 //!
-//! A build reads its archive and its Dockerfile before it answers: what is wrong with these is a status. From then on it answers with
+//! A build reads its archive, or what is elsewhere, and its Dockerfile before it answers: what is wrong with these is a status. From then on it answers with
 //! messages, the last of which is an error if it failed. A client that leaves cancels it.
 
 mod from_api;
@@ -71,6 +71,9 @@ fn line(message: gantry_build::Message) -> Vec<u8> {
     match message {
         gantry_build::Message::Stream(text) => written(&[Message::stream(text)]),
         gantry_build::Message::Image(digest) => written(&[Message::aux(json!({ "ID": digest.to_string() }))]),
+        gantry_build::Message::Download(done, total) => {
+            written(&[crate::image::progress("Downloading", done, total)])
+        }
         gantry_build::Message::Pull(progress) => written(&crate::image::shows(progress)),
     }
 }

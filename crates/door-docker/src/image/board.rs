@@ -39,7 +39,8 @@ impl Board {
     /// Adds a message. Never waits.
     pub(super) fn put(&self, message: Message) {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |other: &&mut Message| !message.id.is_empty() && other.id == message.id;
+        let is_moment_now = is_moment(&message);
+        let same = |other: &&mut Message| other.id == message.id && (!message.id.is_empty() || is_moment_now);
         match waiting.iter_mut().rev().find(same) {
             Some(last) if is_moment(last) && last.status == message.status => *last = message,
             _ => waiting.push_back(message),

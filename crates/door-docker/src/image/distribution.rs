@@ -1,17 +1,12 @@
-//! `GET /distribution/{name}/json`, `GET /images/search`
+//! `GET /distribution/{name}/json`
 
-use gantry_docker_api::image::{DistributionInspect, SearchResult};
+use gantry_docker_api::image::DistributionInspect;
 use gantry_engine::Error;
 use http::Method;
 
 use super::{from_api, into_api};
 use crate::failure::Failure;
 use crate::http::{Answer, Call, Outcome};
-
-/// The most results of a search.
-const MAX_RESULTS: u32 = 100;
-/// How many there are unless a client says so.
-const RESULTS: u32 = 25;
 
 /// What a registry has under a name.
 pub(crate) async fn distribution(call: Call, rest: &[&str]) -> Outcome {
@@ -27,21 +22,4 @@ pub(crate) async fn distribution(call: Call, rest: &[&str]) -> Outcome {
         descriptor: into_api::descriptor(&found.descriptor),
         platforms: found.platforms.iter().map(into_api::platform).collect(),
     }))
-}
-
-/// Looks for repositories.
-pub(super) async fn search(call: &Call) -> Outcome {
-    let limit = call.query.number::<u32>("limit")?.unwrap_or(RESULTS);
-    if limit == 0 || limit > MAX_RESULTS {
-        return Err(Failure::invalid(format!("limit {limit} is outside the range of [1, {MAX_RESULTS}]")));
-    }
-    let found = call.door.engine.image_search(call.query.text("term"), limit).await?;
-    let results = found.into_iter().map(|one| SearchResult {
-        star_count: i64::try_from(one.stars).unwrap_or(i64::MAX),
-        is_official: one.official,
-        name: one.name,
-        is_automated: false,
-        description: one.description,
-    });
-    Ok(Answer::json(&results.collect::<Vec<_>>()))
 }

@@ -18,6 +18,7 @@ mod pull;
 mod push;
 mod remove;
 mod save;
+mod search;
 mod tag;
 mod upload;
 
@@ -28,12 +29,12 @@ pub(crate) use self::distribution::distribution;
 pub(crate) use self::from_api::{of as credential_of, platform};
 pub(crate) use self::list::summary;
 pub(crate) use self::prune::until;
-pub(crate) use self::pull::shows;
+pub(crate) use self::pull::{progress, shows};
 pub(crate) use self::upload::upload;
 use crate::failure::Failure;
 use crate::http::{Call, Outcome};
-
 use crate::route::boxed;
+
 /// Answers what is below `/images`. Names of images have slashes: the verb is the last part.
 pub(crate) async fn route(call: Call, rest: &[&str]) -> Outcome {
     let name = |parts: &[&str]| parts.join("/");

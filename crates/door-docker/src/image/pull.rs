@@ -64,6 +64,11 @@ fn count(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// How far something without a name has come.
+pub(crate) fn progress(status: &str, done: u64, total: Option<u64>) -> Message {
+    Message::progress("", status, count(done), total.map(count).unwrap_or_default())
+}
+
 /// What is shown of a pull, in docker's words.
 pub(crate) fn shows(progress: ImageProgress) -> Vec<Message> {
     match progress {

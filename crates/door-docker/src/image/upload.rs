@@ -4,10 +4,11 @@ use std::io;
 
 use gantry_engine::image::{ByteSource, byte_source};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
+
+use crate::http::Received;
 
 /// What a client sends, as it comes. A client that leaves early is an error for who reads.
-pub(crate) fn upload(body: Option<Incoming>) -> ByteSource {
+pub(crate) fn upload(body: Option<Received>) -> ByteSource {
     let (send, source) = byte_source();
     let Some(mut body) = body else { return source };
     tokio::spawn(async move {

@@ -34,10 +34,12 @@ mod registry;
 mod remove;
 mod resolve;
 mod save;
+mod search;
 mod steps;
+mod web;
 mod write;
 
-pub use gantry_primitives::registry::{Credential, Secret};
+pub use gantry_primitives::registry::{Credential, Found as FoundInRegistry, Proxies, Secret, redacted};
 
 pub use self::changes::Change;
 pub use self::commit::{Afterwards, CommitRequest, ConfigRequest, SnapshotImage};
@@ -55,11 +57,12 @@ pub use self::progress::{ImageProgress, LayerStep, ProgressListener};
 pub use self::prune::{ImagePrune, ImagesPruned};
 pub use self::pull::{ImagePull, ImagePulled};
 pub use self::push::{ImagePush, ImagePushed};
-pub use self::registry::{DistributionInfo, FoundInRegistry};
+pub use self::registry::DistributionInfo;
 pub use self::remove::{ImageRemoval, RemovedImage};
 pub use self::resolve::FoundImage;
 pub use self::save::ImageSave;
 pub use self::steps::{Workspace, random_id};
+pub use self::web::{WebFile, WebListener};
 
 use std::collections::BTreeMap;
 

@@ -44,20 +44,7 @@ pub struct DistributionInfo {
     pub platforms: Vec<Platform>,
 }
 
-/// A repository that a search has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundInRegistry {
-    /// Its name.
-    pub name: String,
-    /// What it is.
-    pub description: String,
-    /// How many people like it.
-    pub stars: u64,
-    /// Whether the registry's owner keeps it.
-    pub official: bool,
-}
-
-fn failed(error: RegistryError) -> Error {
+pub(crate) fn failed(error: RegistryError) -> Error {
     Error::Store(gantry_primitives::Error::Registry(error))
 }
 
@@ -134,17 +121,6 @@ impl Engine {
             os_features: Vec::new(),
             variant: config.variant,
         }))
-    }
-
-    /// Looks for repositories by words. Registries other than Docker Hub have no search, and its interface is none of the
-    /// distribution specification's.
-    ///
-    /// # Errors
-    /// Unsupported, always.
-    pub async fn image_search(&self, term: &str, _limit: u32) -> Result<Vec<FoundInRegistry>> {
-        let text =
-            format!("searching registries is not supported: look for {term:?} on the registry's web page");
-        Err(Error::Unsupported(text))
     }
 
     /// The tags of a repository, in the registry's order.

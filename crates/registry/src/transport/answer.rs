@@ -168,6 +168,15 @@ pub(crate) fn detail(body: &[u8]) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// What the body of an answer says that is no registry's, for people.
+pub(crate) async fn plain_detail(answer: Answer) -> Option<String> {
+    let within = Timeouts { document: ERROR_TIME, stall: ERROR_TIME, ..Timeouts::default() };
+    let bytes = gather(answer.body, MAX_ERROR_BYTES, &within).await.ok().flatten()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text: String = text.trim().chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect();
+    (!text.is_empty()).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,8 +7,9 @@ mod proxy;
 mod tls;
 mod url;
 
-pub(crate) use answer::{Answer, text};
+pub(crate) use answer::{Answer, plain_detail, text};
 pub(crate) use body::{Payload, Upload};
+pub(crate) use proxy::decoded;
 pub(crate) use tls::is_refusal;
 pub(crate) use url::{Origin, encoded, join, shown, with_query};
 

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderValue, Uri};
 
 use crate::host::is_loopback;
@@ -71,10 +69,7 @@ impl Proxy {
     /// The value of `Proxy-Authorization`.
     pub(crate) fn authorization(&self) -> Option<HeaderValue> {
         let (name, password) = self.user.as_ref()?;
-        let mut value =
-            HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))).ok()?;
-        value.set_sensitive(true);
-        Some(value)
+        crate::credential::basic(name, password)
     }
 }
 
@@ -144,7 +139,7 @@ fn within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
 }
 
 /// `%xx` as the byte that it stands for.
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

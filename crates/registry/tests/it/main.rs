@@ -10,6 +10,7 @@ mod lists;
 mod manifests;
 mod push;
 mod server;
+mod web;
 mod wire;
 
 use std::future::ready;

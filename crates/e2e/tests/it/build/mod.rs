@@ -1,7 +1,9 @@
 //! Builds without BuildKit behind the real docker client. Proven on dockerd: `GANTRY_DAEMON=containerd`.
 
-mod base;
+pub(crate) mod base;
 mod cases;
 mod formats;
 mod hostile;
+mod remote;
 mod sessions;
+mod web;
