@@ -10,6 +10,7 @@ use gantry_testkit::{Invocation, runtime_binary, until_within};
 
 use crate::gantryd::{Gantryd, on_reference};
 use crate::image::image_archive;
+use crate::raw::Raw;
 
 /// A dockerd of the tests, and `docker` as its client.
 #[derive(Debug)]
@@ -177,6 +178,11 @@ impl Docker {
         Invocation::new(program(DOCKER, "docker"))
             .env("HOME", &self.dir)
             .env("DOCKER_CONFIG", self.dir.join("config"))
+    /// Its socket, for requests that no client sends.
+    pub fn raw(&self) -> Raw {
+        Raw::new(Path::new(&self.socket))
+    }
+
             .env("DOCKER_HOST", format!("unix://{}", self.socket))
             .args(args)
     }

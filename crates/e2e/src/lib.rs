@@ -19,6 +19,7 @@ mod gantryd;
 mod image;
 pub mod images;
 mod podman;
+mod raw;
 mod registry;
 mod transfer;
 pub mod tree;
@@ -30,6 +31,7 @@ pub use docker::Docker;
 pub use gantryd::{Gantryd, Tenant, client_is_2, on_reference};
 pub use image::{IMAGE, image_archive};
 pub use podman::Podman;
+pub use raw::{Answer, Raw};
 pub use registry::{Access, PASSWORD, Registry, Trust, USER};
 pub use transfer::ServerPull;
 

@@ -29,8 +29,10 @@ fn patience(call: &Call) -> Result<Option<Duration>, Failure> {
 pub(super) async fn stop(call: Call, name: &str) -> Outcome {
     let patience = patience(&call)?;
     let container = find(&call, name).await?;
-    let signal = call.query.get("signal");
-    if let Some(Err(error)) = signal.filter(|text| !text.is_empty()).map(gantry_engine::signal) {
+    // For what does not run, none is needed.
+    let is_alive = container.record().state.status.is_alive();
+    let signal = call.query.get("signal").filter(|text| is_alive && !text.is_empty());
+    if let Some(Err(error)) = signal.map(gantry_engine::signal) {
         let failure = Failure::from(error);
         let message = format!("cannot stop container: {name}: {}", failure.message);
         return Err(Failure { message, ..failure });

@@ -1,9 +1,9 @@
 //! Changing limits and restart policy.
 
-use gantry_docker_api::{ApiVersion, List};
 use gantry_docker_api::container::{
     ContainerCreateRequest, ContainerUpdateRequest, ContainerUpdateResponse, Resources,
 };
+use gantry_docker_api::{ApiVersion, List};
 use gantry_engine::UpdateRequest;
 
 use super::find;

@@ -1,8 +1,8 @@
 //! Mounts: `Binds`, `Mounts`, `Tmpfs`, and the volumes of the configuration.
 
-use gantry_docker_api::{ApiVersion, Invalid};
 use gantry_docker_api::bind::{Bind, BindSource, PROPAGATIONS};
 use gantry_docker_api::container::{ContainerConfig, HostConfig, Mount};
+use gantry_docker_api::{ApiVersion, Invalid};
 use gantry_engine::{MountKind, MountRequest, ReadOnlyBelow};
 
 use super::gates::V1_44;

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::Outcome;
 use super::query::Query;
+use super::received::Received;
 use crate::door::Door;
 use crate::failure::Failure;
 use crate::route::{self, Target};
@@ -28,7 +29,7 @@ pub(crate) struct Call {
     /// The headers.
     pub(crate) headers: HeaderMap,
     /// The body; None where there was none.
-    pub(crate) body: Option<Incoming>,
+    pub(crate) body: Option<Received>,
 }
 
 impl Call {
@@ -116,7 +117,7 @@ pub(super) async fn answer(door: Door, request: Request<Incoming>) -> Outcome {
         version,
         query,
         headers: parts.headers,
-        body: has_body.then_some(body),
+        body: has_body.then(|| Received::new(body)),
     };
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     route::route(call, &segments).await
@@ -126,7 +127,7 @@ pub(super) async fn answer(door: Door, request: Request<Incoming>) -> Outcome {
 ///
 /// # Errors
 /// 413 for a longer one, 400 for one that ends too early.
-pub(super) async fn read(body: Incoming, limit: usize) -> Result<Bytes, Failure> {
+pub(super) async fn read(body: Received, limit: usize) -> Result<Bytes, Failure> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => {

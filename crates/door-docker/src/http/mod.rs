@@ -15,6 +15,7 @@ mod h2;
 mod hijack;
 mod listener;
 mod query;
+mod received;
 mod socket;
 
 pub(crate) use answer::{Answer, Outcome, Sender};
@@ -25,6 +26,7 @@ pub(crate) use call::read_json;
 pub(crate) use h2::NO_BUILDKIT;
 pub(crate) use hijack::{Hijack, Wire};
 pub use listener::Listener;
+pub(crate) use received::Received;
 #[cfg(feature = "fuzzing")]
 pub(crate) use query::Query;
 

@@ -1,5 +1,6 @@
 //! More processes in a container.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -129,7 +130,7 @@ impl Exec {
 }
 
 impl Engine {
-    fn execs(&self) -> std::sync::MutexGuard<'_, std::collections::HashMap<String, Arc<Exec>>> {
+    fn execs(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Exec>>> {
         self.shared.execs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -374,8 +375,13 @@ pub(crate) async fn forget_old(shared: Weak<Shared>) {
     loop {
         tokio::time::sleep(KEPT).await;
         let Some(shared) = shared.upgrade() else { return };
-        Engine { shared }.execs().retain(|_, exec| !exec.is_over_for(KEPT));
+        forget(&mut Engine { shared }.execs(), KEPT);
     }
+}
+
+/// Forgets those that have been over for a time.
+fn forget(execs: &mut HashMap<String, Arc<Exec>>, time: Duration) {
+    execs.retain(|_, exec| !exec.is_over_for(time));
 }
 
 /// What an exec's process is, beside the container's.
@@ -398,4 +404,44 @@ fn wanted(container: &Process, options: &ExecOptions, identity: Option<Identity>
         made.group_add = identity.groups;
     }
     made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Owner;
+
+    #[test]
+    fn execs_that_are_over_are_forgotten_after_their_time() {
+        let record = r#"{"id":"c","name":"c","created":"2026-01-01T00:00:00Z","image":{},"options":{},"process":{},"mounts":[],"state":{}}"#;
+        let namespace: gantry_types::Namespace = "other".parse().unwrap();
+        let owner = Owner::Containerd(namespace.to_string());
+        let key = (namespace, "c".to_owned());
+        let container = Arc::new(Container::new(key, owner, serde_json::from_str(record).unwrap()));
+        let mut execs = HashMap::new();
+        for id in ["runs", "ended", "never started"] {
+            let exec = Exec {
+                id: id.to_owned(),
+                container: "c".to_owned(),
+                options: ExecOptions::default(),
+                of: Arc::clone(&container),
+                identity: None,
+                state: Mutex::default(),
+                over: Mutex::default(),
+                ended: tokio::sync::watch::Sender::new(false),
+                taken: AtomicBool::new(false),
+                settled: tokio::sync::watch::Sender::new(false),
+            };
+            execs.insert(id.to_owned(), Arc::new(exec));
+        }
+        execs["ended"].finish(3);
+        forget(&mut execs, KEPT);
+        assert_eq!(execs.len(), 3);
+        assert_eq!(execs["ended"].state().exit_code, Some(3));
+        forget(&mut execs, Duration::ZERO);
+        assert!(execs.len() == 2 && !execs.contains_key("ended"));
+        execs["never started"].let_go();
+        forget(&mut execs, Duration::ZERO);
+        assert_eq!(execs.into_keys().collect::<Vec<_>>(), ["runs"]);
+    }
 }

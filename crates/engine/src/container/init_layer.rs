@@ -49,7 +49,11 @@ impl Engine {
     ///
     /// # Errors
     /// What the disk says.
-    pub(crate) async fn with_init_layer(&self, record: &Record, mut mounts: Vec<Mount>) -> Result<Vec<Mount>> {
+    pub(crate) async fn with_init_layer(
+        &self,
+        record: &Record,
+        mut mounts: Vec<Mount>,
+    ) -> Result<Vec<Mount>> {
         let [Mount { kind, options, .. }] = &mut mounts[..] else { return Ok(mounts) };
         let is_lower = |option: &&mut String| kind == "overlay" && option.starts_with(LOWER);
         let Some(lower) = options.iter_mut().find(is_lower) else { return Ok(mounts) };
@@ -130,7 +134,8 @@ fn tempfile_in(all: &Path) -> std::io::Result<PathBuf> {
 
 fn fill(directory: &Path, etc: Etc) -> std::io::Result<()> {
     let file = |name: &str| {
-        let file = fs::OpenOptions::new().write(true).create_new(true).mode(MODE).open(directory.join(name))?;
+        let file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(MODE).open(directory.join(name))?;
         // Whatever the daemon's mask is.
         file.set_permissions(fs::Permissions::from_mode(MODE))
     };

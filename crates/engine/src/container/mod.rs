@@ -189,7 +189,7 @@ impl Container {
         let record = self.require_alive()?;
         if record.state.status == Status::Paused {
             return Err(Error::Conflict(format!(
-                "container {} is paused, unpause the container first",
+                "container {} is paused, unpause the container before exec",
                 record.id
             )));
         }

@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn subpaths_stay_inside() {
         let directory = tempfile::tempdir().unwrap();
-        let link = |to: &str, name: &str| std::os::unix::fs::symlink(to, directory.path().join(name)).unwrap();
+        let link =
+            |to: &str, name: &str| std::os::unix::fs::symlink(to, directory.path().join(name)).unwrap();
         std::fs::create_dir(directory.path().join("in")).unwrap();
         link("in", "current");
         link("/etc", "out");

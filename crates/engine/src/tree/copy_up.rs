@@ -14,7 +14,9 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use gantry_layer::{Limits, copy_tree};
-use rustix::fs::{CWD, Dir, Mode, OFlags, RenameFlags, Timespec, Timestamps, fstat, futimens, openat, renameat_with};
+use rustix::fs::{
+    CWD, Dir, Mode, OFlags, RenameFlags, Timespec, Timestamps, fstat, futimens, openat, renameat_with,
+};
 use rustix::io::Errno;
 
 use super::process::on_a_thread;

@@ -69,8 +69,8 @@ impl Engine {
     /// Runs `work` on the root of a container, on a thread that may wait, to its end: whoever waits for it.
     ///
     /// # Errors
-    /// Conflict for a container that is going, Foreign for writing to one of another door that does not run, and those of the
-    /// work.
+    /// NotFound for a container that is gone, Conflict for one that is going, Foreign for writing to one of another door that
+    /// does not run, and those of the work.
     pub(super) async fn with_root<T, F>(
         &self,
         container: &Arc<Container>,
@@ -86,6 +86,10 @@ impl Engine {
             loop {
                 let gate = container.gate.lock().await;
                 let record = container.record();
+                // It went while the gate was waited for.
+                if container.moment.borrow().removed {
+                    return Err(Error::NotFound { what: "container", name: record.name.clone() });
+                }
                 let (root, _gate, _files) = if record.state.status.is_alive() {
                     let root = engine.running_root(&container, &record, wanted).await?;
                     // It may end meanwhile, but not begin again: its mounts stay as long as the root does.

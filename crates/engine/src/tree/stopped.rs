@@ -138,17 +138,19 @@ pub(super) fn mount(plan: Plan) -> Result<Root> {
         let read = OFlags::RDONLY | OFlags::CLOEXEC;
         let namespace = openat(CWD, "/proc/thread-self/ns/mnt", read, Mode::empty());
         let namespace = namespace.map_err(failed("opening", "a mount namespace"))?;
+        for volume in &plan.volumes {
+            mount_volume(volume)?;
+        }
+        // Before the root covers the directory that some of them are in.
+        let sources: Vec<Result<OwnedFd>> = plan.points.iter().map(source).collect();
         for mount in &plan.mounts {
             gantry_primitives::Store::mount_here(mount, &plan.anchor)?;
         }
         let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root =
             openat(CWD, &plan.anchor, directory, Mode::empty()).map_err(failed("opening", &plan.anchor))?;
-        for volume in &plan.volumes {
-            mount_volume(volume)?;
-        }
-        for point in &plan.points {
-            match attach(&root, point) {
+        for (point, source) in plan.points.iter().zip(sources) {
+            match source.and_then(|source| attach(&root, point, &source)) {
                 // It is for the container's start to complain.
                 Err(error) if plan.wanted != Wanted::AllWritable => {
                     tracing::debug!(target = point.target, %error, "what is mounted there is not shown");
@@ -173,13 +175,12 @@ pub(super) fn enter_namespace() -> Result<()> {
 }
 
 /// Mounts something below the root. Its place is made where there is none, as a start makes it.
-fn attach(root: &OwnedFd, point: &Point) -> Result<()> {
-    let source = source(point)?;
-    let stat = fstat(&source).map_err(failed("looking at", &point.source))?;
+fn attach(root: &OwnedFd, point: &Point, source: &OwnedFd) -> Result<()> {
+    let stat = fstat(source).map_err(failed("looking at", &point.source))?;
     let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
     let flags =
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    let tree = open_tree(&source, "", flags | point.recursion).map_err(failed("mounting", &point.source))?;
+    let tree = open_tree(source, "", flags | point.recursion).map_err(failed("mounting", &point.source))?;
     let missing = if is_directory { Missing::Directory } else { Missing::File };
     let target = CString::new(point.target.as_str())
         .map_err(|_| Error::Invalid("a path has a zero byte".to_owned()))?;

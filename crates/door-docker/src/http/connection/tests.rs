@@ -6,7 +6,7 @@ use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
-use crate::http::call;
+use crate::http::{Received, call};
 
 const LIMIT: usize = 1000;
 
@@ -18,7 +18,7 @@ async fn handler(request: Request<Incoming>) -> Outcome {
         "/same" => Err(Failure::with(StatusCode::NOT_MODIFIED, "unsaid")),
         "/panic" => panic!("as asked"),
         "/body" => {
-            let bytes = call::read(request.into_body(), LIMIT).await?;
+            let bytes = call::read(Received::new(request.into_body()), LIMIT).await?;
             Ok(Answer::json(&bytes.len()))
         }
         "/stream" => Ok(Answer::stream("text/plain", async |sender: crate::http::Sender| {

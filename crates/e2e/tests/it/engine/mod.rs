@@ -3,9 +3,12 @@
 mod advisories;
 mod api;
 mod apparmor;
+mod hostile;
 mod images;
 mod life;
 mod network;
+mod packages;
+mod races;
 mod recovery;
 mod restarts;
 mod run;

@@ -1,6 +1,7 @@
 //! The roots of containers, and advisories on copies from and to them, by their numbers. Most need root.
 
 mod advisories;
+mod filling;
 mod forge;
 mod roots;
 
