@@ -1,5 +1,7 @@
 //! Requests of our own over the daemon's socket: answers' codes, and the journal from its beginning.
 
+mod echo;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -127,7 +127,8 @@ impl Selector {
         match &self.test {
             Test::Present => value.is_some(),
             Test::Equal(wanted) => value.is_some_and(|value| value == *wanted),
-            Test::NotEqual(unwanted) => value.is_none_or(|value| value != *unwanted),
+            // What is not there counts as empty, here only.
+            Test::NotEqual(unwanted) => value.unwrap_or_default() != *unwanted,
             Test::Matches(regex) => value.is_some_and(|value| regex.is_match(&value)),
         }
     }
@@ -344,6 +345,7 @@ mod tests {
         check(r#"kind=="active""#, true);
         check("kind!=active", false);
         check("missing!=x", true);
+        check("missing!=\"\"", false);
         check("labels.foo", true);
         check("labels.none", false);
         check("empty", true);

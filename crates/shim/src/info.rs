@@ -48,7 +48,7 @@ pub fn info() -> Result<Vec<u8>, Failure> {
 
 fn external_features(binary: &str) -> Result<Vec<u8>, Failure> {
     let output =
-        Command::new(binary).arg("features").output().map_err(Failure::io(format!("runtime {binary}")))?;
+        Command::new(binary).arg("features").output().map_err(Failure::io(format!("runtime {binary:?}")))?;
     if output.status.success() {
         return Ok(output.stdout);
     }

@@ -4,12 +4,13 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use gantry_proto_shim::Message as _;
 use gantry_proto_shim::any::Any;
 use gantry_types::Namespace;
+use gantry_types::oci::IdMapping;
 use rustix::fs::{AtFlags, CWD, FileType, Mode};
 use rustix::mount::UnmountFlags;
 
@@ -28,6 +29,8 @@ const SANDBOX: &str = "sandbox";
 const GROUP: &str = "group";
 /// There once the shim has deleted the task.
 const DELETED: &str = "deleted";
+/// What containerd calls the directory of bundles: programs look for their files there.
+const BUNDLES_OF_CONTAINERD: &str = "io.containerd.runtime.v2.task";
 /// How the names of bundles end that are made, and that are removed.
 const NEW: &str = ".new";
 const OLD: &str = ".old";
@@ -88,6 +91,13 @@ impl Place {
             Self { bundles: state.join("task"), work: root.join("task"), log: state.join("shim.log") };
         make_directories(&place.bundles, 0o711)?;
         make_directories(&place.work, 0o700)?;
+        let link = state.join(BUNDLES_OF_CONTAINERD);
+        match std::os::unix::fs::symlink("task", &link) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(Error::file("making", &link)(error));
+            }
+            _ => {}
+        }
         match rustix::fs::mknodat(CWD, &place.log, FileType::Fifo, Mode::from_raw_mode(0o600), 0) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(errno) => return Err(Error::errno("making", &place.log)(errno)),
@@ -169,6 +179,9 @@ impl Place {
         let write = |name: &str, bytes: &[u8]| write_file(&new.join(name), bytes);
         if let Some(config) = contents.config {
             write(CONFIG, config)?;
+            if let Some(gid) = mapped_root(config) {
+                admit(new, gid)?;
+            }
         }
         if let Some(options) = contents.options {
             write(OPTIONS, &options.encode_to_vec())?;
@@ -304,6 +317,33 @@ fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.and_then(|mut file| file.write_all(bytes)).map_err(Error::file("writing", path))
 }
 
+/// The parts of a configuration that say which group of the host the container's root is.
+#[derive(serde::Deserialize)]
+struct Outline {
+    linux: Option<OutlineOfLinux>,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OutlineOfLinux {
+    #[serde(default)]
+    gid_mappings: Vec<IdMapping>,
+}
+
+/// The host's group of a user namespace's root, if that is another one. What cannot be read is the shim's to refuse.
+fn mapped_root(config: &[u8]) -> Option<u32> {
+    let outline: Outline = serde_json::from_slice(config).ok()?;
+    let mappings = outline.linux?.gid_mappings;
+    let root = mappings.iter().find(|mapping| mapping.container_id == 0)?;
+    Some(root.host_id).filter(|gid| *gid != 0)
+}
+
+/// Lets a group reach what is in a bundle by its name: the root of a user namespace mounts its root file system there.
+fn admit(bundle: &Path, gid: u32) -> Result<(), Error> {
+    std::os::unix::fs::chown(bundle, None, Some(gid)).map_err(Error::file("chown of", bundle))?;
+    fs::set_permissions(bundle, fs::Permissions::from_mode(0o710)).map_err(Error::file("chmod of", bundle))
+}
+
 fn make_directories(path: &Path, mode: u32) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::file("making", path))
 }
@@ -365,6 +405,37 @@ mod tests {
         place.remove(&namespace, "a").unwrap();
         assert!(place.found().unwrap().is_empty());
         assert!(!path.exists() && !directory.path().join("root/task/n/a").exists());
+    }
+
+    #[test]
+    fn the_root_of_a_user_namespace_reaches_its_bundle() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = place(directory.path());
+        let namespace: Namespace = "n".parse().unwrap();
+        let own = std::os::unix::fs::MetadataExt::gid(&fs::metadata(directory.path()).unwrap());
+        let mapped = |host: u32| {
+            let first = r#"{"containerID": 5, "hostID": 70, "size": 1}"#;
+            let root = format!(r#"{{"containerID": 0, "hostID": {host}, "size": 5}}"#);
+            mapped_root(format!(r#"{{"linux": {{"gidMappings": [{first}, {root}]}}}}"#).as_bytes())
+        };
+        assert_eq!((mapped(2000), mapped(0)), (Some(2000), None));
+        assert_eq!(mapped_root(b"{}"), None);
+        assert_eq!(mapped_root(b"no JSON"), None);
+        let path = place.make(&namespace, "a", &contents(None)).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&path), 0o700);
+        admit(&path, own).unwrap();
+        assert_eq!(mode(&path), 0o710);
+    }
+
+    #[test]
+    fn bundles_are_found_by_the_name_that_containerd_gives_their_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let namespace: Namespace = "n".parse().unwrap();
+        place(directory.path()).make(&namespace, "a", &contents(None)).unwrap();
+        // A second start finds the link.
+        place(directory.path());
+        assert!(directory.path().join("state/io.containerd.runtime.v2.task/n/a/config.json").exists());
     }
 
     #[test]

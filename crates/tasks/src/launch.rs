@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,12 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 const MAX_SAID: usize = 2000;
 /// The variable by which our shim learns where pods have their state.
 const SHIM_ROOT: &str = "GANTRY_SHIM_ROOT";
+
+/// The longest path of a directory below which our shims can have their sockets, in bytes: `shim/<64 digits>/streams` has to fit
+/// into the 107 of unix(7).
+const MAX_STATE_BYTES: usize = 107 - "/shim/".len() - 64 - "/streams".len();
+/// Where a daemon whose state has a longer path has them, in a directory named by that.
+const SHORT: &str = "/run/gantry";
 
 /// What a shim is started for.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +73,8 @@ enum Dialect {
 #[derive(Debug)]
 pub(crate) struct Launcher {
     options: Options,
+    /// Where our shims have sockets and state.
+    near: PathBuf,
     /// The daemon's own binary.
     daemon: PathBuf,
     pub(crate) binaries: Binaries,
@@ -78,17 +86,32 @@ impl Launcher {
     pub(crate) fn new(options: &Options) -> Self {
         let binaries = Binaries::new(options.shim.clone(), options.runtimes.clone());
         let daemon = std::env::current_exe().unwrap_or_else(|_| "gantryd".into());
-        Self { options: options.clone(), daemon, binaries, dialects: Mutex::default() }
+        let near = short(&options.state);
+        Self { options: options.clone(), near, daemon, binaries, dialects: Mutex::default() }
+    }
+
+    /// Makes the directory of the sockets. Blocks.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn make_place(&self) -> Result<(), Error> {
+        let make = |path: &Path, mode| {
+            let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+            made.map_err(Error::file("making", path))
+        };
+        // Another daemon's state may be there, which others than root pass.
+        make(self.near.parent().unwrap_or(&self.near), 0o711)?;
+        make(&self.sockets(), 0o700)
     }
 
     /// Where sockets of our shims are.
     pub(crate) fn sockets(&self) -> PathBuf {
-        self.options.state.join("s")
+        self.near.join("s")
     }
 
     /// Our shims' own state, a directory for each socket, of the same name.
     pub(crate) fn shim_root(&self) -> PathBuf {
-        self.options.state.join("shim")
+        self.near.join("shim")
     }
 
     /// The socket of a group of our shims. Its name is the one that shims give themselves, so that their verbs find it.
@@ -277,6 +300,17 @@ impl Launcher {
     }
 }
 
+/// A directory for a daemon's sockets: its state, or one whose path is short enough.
+fn short(state: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    let bytes = state.as_os_str().as_bytes();
+    if bytes.len() <= MAX_STATE_BYTES {
+        return state.to_owned();
+    }
+    let name: String = Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    Path::new(SHORT).join(name)
+}
+
 /// Makes a socket that listens, in the place of one that nobody serves any more.
 fn listen(path: &Path) -> Result<UnixListener, Error> {
     match std::fs::remove_file(path) {
@@ -370,4 +404,22 @@ fn given(bytes: &[u8]) -> std::io::Result<Stdio> {
     file.write_all(bytes)?;
     std::io::Seek::rewind(&mut file)?;
     Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_of_a_long_state_fit_into_their_names() {
+        let name = "0".repeat(64);
+        for length in [12, MAX_STATE_BYTES, MAX_STATE_BYTES + 1, 4000] {
+            let state = PathBuf::from(format!("/{}", "s".repeat(length - 1)));
+            let near = short(&state);
+            assert_eq!(near == state, length <= MAX_STATE_BYTES);
+            let longest = near.join("shim").join(&name).join("streams");
+            assert!(longest.as_os_str().len() <= 107, "{}", longest.display());
+        }
+        assert_ne!(short(Path::new(&"/a".repeat(30))), short(Path::new(&"/b".repeat(30))));
+    }
 }

@@ -198,13 +198,7 @@ impl Tasks {
     pub fn open(options: &Options) -> Result<(Self, mpsc::UnboundedReceiver<Lost>), Error> {
         let place = Place::open(&options.state, &options.root)?;
         let launcher = Arc::new(Launcher::new(options));
-        let sockets = launcher.sockets();
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&sockets)
-            .map_err(Error::file("making", sockets))?;
+        launcher.make_place()?;
         let (lost, receiver) = mpsc::unbounded_channel();
         let inner = Inner {
             place,

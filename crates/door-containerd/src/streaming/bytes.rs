@@ -129,6 +129,27 @@ async fn push(mut stream: OpenStream, mut pieces: mpsc::Receiver<Bytes>) -> Resu
     Ok(())
 }
 
+/// Sends to one stream what comes by another, until that ends.
+///
+/// # Errors
+/// Cancelled if the client leaves before it had all; what the first stream says.
+pub(crate) async fn relay(from: OpenStream, to: OpenStream) -> Result<(), Status> {
+    let mut source = receive(from);
+    let (sender, pieces) = mpsc::channel(8);
+    let read = async move {
+        while let Some(piece) = source.pieces.recv().await {
+            let piece = piece.map_err(|error| status::cancelled(format!("the client's stream: {error}")))?;
+            if sender.send(piece).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    let (read, sent) = tokio::join!(read, push(to, pieces));
+    sent?;
+    read
+}
+
 /// Waits until the client has room.
 async fn update(stream: &mut OpenStream) -> Result<i64, Status> {
     let message = stream.incoming.message().await?;

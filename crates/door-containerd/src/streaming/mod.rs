@@ -15,7 +15,7 @@ mod bytes;
 mod registry;
 
 pub(crate) use auth::{Answer, Asker};
-pub(crate) use bytes::{receive, send};
+pub(crate) use bytes::{receive, relay, send};
 pub(crate) use registry::{OpenStream, Streams};
 
 use std::pin::Pin;

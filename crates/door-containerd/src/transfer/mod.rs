@@ -7,6 +7,7 @@
 //! | `ImageStore` | `ImageStore` | tag |
 //! | `ImageImportStream` | `ImageStore` | import |
 //! | `ImageStore` | `ImageExportStream` | export |
+//! | `ImageImportStream` | `ImageExportStream` | echo: by which clients try their streams |
 //!
 //! A request that ends early ends its transfer; what was stored stays for the next one.
 
@@ -32,7 +33,7 @@ use tonic::{Request, Response, Status};
 use self::endpoint::Endpoint;
 use self::progress::Display;
 use crate::streaming::Streams;
-use crate::{from_proto, request, status};
+use crate::{from_proto, request, status, streaming};
 
 pub(crate) struct TransferService {
     pub(crate) store: Store,
@@ -77,6 +78,10 @@ impl TransferService {
             (Endpoint::Store(from), Endpoint::Store(to)) => self.tag(context, from, to).await,
             (Endpoint::Import(from), Endpoint::Store(to)) => self.import(context, from, to, display).await,
             (Endpoint::Store(from), Endpoint::Export(to)) => self.export(context, from, to, display).await,
+            (Endpoint::Import(from), Endpoint::Export(to)) => {
+                let from = self.streams.take(&context.namespace, &from.stream)?;
+                streaming::relay(from, self.streams.take(&context.namespace, &to.stream)?).await
+            }
             (source, destination) => {
                 let (source, destination) = (source.name(), destination.name());
                 Err(status::unimplemented(format!("transfer from {source} to {destination}")))

@@ -47,7 +47,7 @@ impl Fields for SnapshotFields<'_> {
         match path {
             ["kind"] => Some(driver_kind(self.0.kind).as_str().to_owned()),
             ["name"] => Some(self.0.name.clone()),
-            ["parent"] => self.0.parent.clone(),
+            ["parent"] => Some(self.0.parent.clone().unwrap_or_default()),
             ["labels", rest @ ..] => label(&self.0.labels, rest),
             _ => None,
         }

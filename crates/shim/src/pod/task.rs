@@ -304,11 +304,14 @@ impl Pod {
         let process = container.process(&request.exec_id);
         let process = process.ok_or_else(|| Failure::not_found("process", &request.exec_id))?;
         let stdio = &process.stdio;
+        // As containerd's shim has it: what could not be started is what it was before.
+        let refused = !request.exec_id.is_empty() && !process.refusal.is_empty();
+        let status = if refused { Status::Created } else { process.status };
         Reply::message(&StateResponse {
             id: if request.exec_id.is_empty() { request.id.clone() } else { request.exec_id.clone() },
             bundle: container.bundle.to_string_lossy().into_owned(),
             pid: process.pid as u32,
-            status: WireStatus::from(process.status).into(),
+            status: WireStatus::from(status).into(),
             stdin: stdio.stdin.clone(),
             stdout: stdio.stdout.clone(),
             stderr: stdio.stderr.clone(),

@@ -66,7 +66,7 @@ impl External<'_> {
     }
 
     fn not_run(&self, error: std::io::Error) -> Failure {
-        Failure::io(format!("runtime {}", self.subject.options.binary_name))(error)
+        Failure::io(format!("runtime {:?}", self.subject.options.binary_name))(error)
     }
 
     fn failed(&self, status: &str, output: &[u8]) -> Failure {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use gantry_e2e::{Access, Gantryd, ServerPull, Tenant, Trust, on_reference, require_engine, tree};
+use gantry_e2e::{
+    Access, Gantryd, ServerPull, Tenant, Trust, client_is_2, on_reference, require_engine, tree,
+};
 use gantry_primitives::failpoint::PLACES;
 
 use super::sample;
@@ -142,4 +144,20 @@ fn many_pulls_at_once_fetch_every_blob_once() {
         tenant.clear();
     }
     daemon.settles("the blobs to go", || daemon.blob_names() == BTreeSet::new());
+}
+
+#[test]
+fn bytes_come_back_as_they_were_sent() {
+    require_engine!("ctr");
+    if on_reference() && !client_is_2() {
+        gantry_testkit::skip_test!("containerd 1.6 has no transfer service");
+    }
+    let tenant = Gantryd::shared().namespace("server-echo");
+    // containerd's TestTransferEcho.
+    for length in [0, 11, 187 << 10] {
+        let sent: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
+        let caller = tenant.caller();
+        let back = caller.run(async |channel| caller.echo(channel, &sent).await).unwrap();
+        assert!(back == sent, "{} bytes of {length}", back.len());
+    }
 }

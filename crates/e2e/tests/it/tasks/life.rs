@@ -138,3 +138,32 @@ fn a_missing_program_leaves_nothing() {
     // Its name is free again.
     case.run(&["--rm"], &["echo", "second"]).run().ok();
 }
+
+#[test]
+fn a_user_namespace_reaches_its_root_file_system() {
+    require_engine!("ctr");
+    let case = Case::new(shared(), "t-userns");
+    // containerd's TestUserNamespaces.
+    let maps = ["--rm", "--uidmap", "0:1000:65535", "--gidmap", "0:2000:65535"];
+    let script = "id -u; stat -c %u:%g /bin; awk '{print $2}' /proc/self/uid_map";
+    let output = case.run(&maps, &["sh", "-c", script]).run().ok();
+    assert_eq!(output.lines(), ["0", "0:0", "1000"], "{output}");
+}
+
+#[test]
+fn the_state_may_have_a_long_path() {
+    require_engine!("ctr");
+    // containerd's TestRestartMonitor: sockets of shims would have longer names than the kernel takes.
+    let daemon = loaded(&format!("gt-task-{}", "long".repeat(12)));
+    let case = Case::new(&daemon, "t-long");
+    case.detached(&["sh", "-c", TRAP]);
+    case.runs_execs("e");
+    daemon.kill();
+    daemon.start();
+    case.runs_execs("f");
+    case.kill("TERM");
+    case.wait_for("STOPPED");
+    case.remove(3);
+    drop(case);
+    assert_all_gone(&daemon);
+}
