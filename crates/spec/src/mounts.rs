@@ -191,6 +191,10 @@ fn defaults(options: &Options) -> Vec<OciMount> {
         Ipc::Host => mounts.push(bind("/dev/shm")),
         Ipc::Shareable { shm } | Ipc::Shared { shm, .. } => mounts.push(bind(shm)),
     }
+    if options.namespaces.ipc == Ipc::Host && !options.namespaces.user.is_host() {
+        // Only whoever owns the namespace may mount its queues, which work without.
+        mounts.retain(|mount| mount.type_ != "mqueue");
+    }
     if let Some(init) = options.init.as_ref().filter(|_| options.namespaces.pid.is_private()) {
         mounts.push(mount(INIT_PATH, "bind", init, &["bind", "ro"]));
     }

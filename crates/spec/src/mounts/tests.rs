@@ -158,3 +158,15 @@ fn the_last_word_about_a_tmpfs_counts() {
     assert!(tmpfs_options(&["mpol=bind:0,uid=0".into()]).is_err());
     assert!(tmpfs_options(&vec!["ro".to_owned(); 200]).is_err());
 }
+
+#[test]
+fn queues_of_the_host_are_not_a_user_namespaces_to_mount() {
+    let has_queues = |options: &Options| defaults(options).iter().any(|mount| mount.type_ == "mqueue");
+    let mut options = Options::default();
+    options.namespaces.ipc = Ipc::Host;
+    assert!(has_queues(&options));
+    options.namespaces.user = crate::UserNamespace::New { uids: Vec::new(), gids: Vec::new() };
+    assert!(!has_queues(&options));
+    options.namespaces.ipc = Ipc::Private;
+    assert!(has_queues(&options));
+}
