@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gantry_cgroup::{Cgroup, Features, MemoryLevel};
+use gantry_cgroup::{Cgroup, Features, MemoryLevel, OomEvents};
 use gantry_proto_shim::own;
 use serde::{Deserialize, Serialize};
 
@@ -74,8 +74,8 @@ fn bit(signal: u32) -> u64 {
 }
 
 impl Pod {
-    /// Why a process has ended. Where that is not plain, files of the cgroup are read, which is there until Delete; none of them
-    /// makes the kernel wait.
+    /// Why a process has ended. Where that is not plain, files of the cgroup are read, which is there until Delete unless it is
+    /// systemd's; none of them makes the kernel wait.
     pub(super) fn cause_of(&mut self, id: &str, exec_id: &str, exit: Exit) -> Cause {
         let Some(container) = self.containers.get_mut(id) else { return Cause::default() };
         let Some(process) = container.process(exec_id) else { return Cause::default() };
@@ -111,7 +111,8 @@ impl Container {
     fn measure(&mut self, cause: &mut Cause, exec_id: &str, exit: Exit) {
         let Some(record) = &self.cgroup else { return };
         let cgroup = Cgroup::from_record(record, Features::default());
-        let kills = cgroup.oom_kills().unwrap_or(self.oom_kills);
+        let told = self.oom.as_ref().map_or(self.oom_kills, OomEvents::kills);
+        let kills = cgroup.oom_kills().unwrap_or(told);
         // The first process stands for those that it has started; of an exec's only a shell tells.
         let concerned = exit.lost
             || exit.signal == SIGKILL && !cause.by_request
@@ -121,7 +122,8 @@ impl Container {
             self.oom_kills = kills;
         }
         let memory = if cause.out_of_memory { cgroup.exhausted_memory() } else { cgroup.memory() };
-        let Ok(memory) = memory else { return };
+        let told = self.exhausted.take().filter(|_| cause.out_of_memory);
+        let Some(memory) = memory.ok().or(told) else { return };
         let MemoryLevel { cgroup, limit_bytes, peak_bytes, current_bytes, pressure } = memory;
         cause.cgroup = cgroup;
         cause.memory_limit_bytes = limit_bytes;

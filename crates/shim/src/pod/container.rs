@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use gantry_cgroup::{CgroupRecord, OomEvents};
+use gantry_cgroup::{CgroupRecord, MemoryLevel, OomEvents};
 use gantry_proto_shim::mount::Mount;
 use gantry_ttrpc::server::Call;
 use gantry_types::ContainerId;
@@ -40,6 +40,9 @@ pub(crate) struct Container {
     pub(crate) oom: Option<OomEvents>,
     /// How many processes of its cgroup the kernel had killed for want of memory when somebody was last told that it was that.
     pub(crate) oom_kills: u64,
+    /// Where memory ran out when it was told last: systemd removes a scope with its last process, so that nobody can look
+    /// afterwards.
+    pub(crate) exhausted: Option<MemoryLevel>,
     /// Whether an operation that changes it is at work.
     pub(crate) busy: bool,
     /// Calls that wait for the operation.

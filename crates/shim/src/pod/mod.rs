@@ -190,7 +190,7 @@ impl Pod {
                 return;
             }
             let deadline = self.deadline();
-            let events = match self.epoll.wait(deadline) {
+            let mut events = match self.epoll.wait(deadline) {
                 Ok(events) => events,
                 Err(failure) => {
                     self.log.error(&failure.message);
@@ -203,6 +203,8 @@ impl Pod {
                 self.idle_at = None;
                 self.epoll.sleep_released(self.deadline());
             }
+            // What the kernel told of memory comes before the ends that it caused.
+            events.sort_by_key(|(source, _)| !matches!(source, Source::Oom(_)));
             for (source, flags) in events {
                 self.happened(source, flags);
             }

@@ -34,6 +34,9 @@ impl Pod {
         let Some(events) = &mut container.oom else { return };
         match events.read() {
             Ok(OomReport::OutOfMemory { .. }) => {
+                let cgroup =
+                    container.cgroup.as_ref().map(|record| Cgroup::from_record(record, Features::default()));
+                container.exhausted = cgroup.and_then(|cgroup| cgroup.exhausted_memory().ok());
                 self.publish(&events::TaskOOM { container_id: id });
             }
             Ok(OomReport::Nothing) => {}
