@@ -303,10 +303,13 @@ fn cgroups_path(engine: &Engine, record: &Record) -> Result<String> {
 pub(crate) fn runtime_options(engine: &Engine, record: &Record) -> Result<Option<Opaque>> {
     let settings = &engine.shared.settings;
     let shim = runtime(engine, &record.options.runtime)?;
-    if !settings.systemd_cgroups || !settings.runc_like.contains(&shim) {
+    let systemd_cgroup = settings.systemd_cgroups && settings.runc_like.contains(&shim);
+    // The streams are its root's, which may open them again by /dev/stdout. Only our shim runs it there.
+    let (io_uid, io_gid) = record.userns.as_ref().and_then(|userns| userns.maps.root()).unwrap_or_default();
+    if !systemd_cgroup && (io_uid, io_gid) == (0, 0) {
         return Ok(None);
     }
-    let any = Any::pack(&RuncOptions { systemd_cgroup: true, ..RuncOptions::default() });
+    let any = Any::pack(&RuncOptions { systemd_cgroup, io_uid, io_gid, ..RuncOptions::default() });
     Ok(Some(Opaque { type_url: any.type_url, value: any.value }))
 }
 

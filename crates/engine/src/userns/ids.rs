@@ -75,7 +75,7 @@ impl IdMaps {
     }
 
     /// The user and the group of the host that its root is.
-    pub(super) fn root(&self) -> Option<(u32, u32)> {
+    pub(crate) fn root(&self) -> Option<(u32, u32)> {
         host(&self.uids, 0).zip(host(&self.gids, 0))
     }
 
