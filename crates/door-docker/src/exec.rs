@@ -136,7 +136,8 @@ fn inspect(call: &Call, id: &str) -> Outcome {
         "" => String::new(),
         text => STANDARD.encode(container::keys(text, "escape")?.as_bytes()),
     };
-    Ok(Answer::json(&ExecInspect {
+    let timings = exec.timings();
+    let answer = ExecInspect {
         id: exec.id.clone(),
         running: state.running,
         exit_code: state.exit_code.map(i64::from),
@@ -154,5 +155,7 @@ fn inspect(call: &Call, id: &str) -> Outcome {
         container_id: exec.container.clone(),
         detach_keys: keys,
         pid: state.pid.into(),
-    }))
+    };
+    // The head of a start that is attached was sent before there was anything to tell.
+    Ok(Answer::json(&answer).timing(timings.total(), &timings))
 }

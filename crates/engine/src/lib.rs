@@ -24,6 +24,7 @@ mod login;
 mod names;
 mod options;
 mod record;
+mod timing;
 mod tree;
 mod userns;
 mod volume;
@@ -46,6 +47,7 @@ pub use options::{
 pub use record::{
     Command, DEFAULT_STOP_TIMEOUT, Health, HealthStatus, ImageOf, MountPoint, Probe, Record, State, Status,
 };
+pub use timing::Timings;
 pub use tree::{FileChange, FileChangeKind, FileStat, Overwrite, Ownership, PutOptions, Sizes};
 pub use userns::{DefaultMode, IdMaps, Origin, Userns, UsernsSettings};
 pub use volume::{Volume, VolumeRequest};

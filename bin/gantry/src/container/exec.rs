@@ -1,5 +1,7 @@
 //! `exec`.
 
+use std::time::Instant;
+
 use anyhow::{Result, bail};
 use clap::Args;
 use gantry_docker_api::exec::{ExecCreateRequest, ExecCreateResponse, ExecInspect, ExecStartRequest};
@@ -32,6 +34,9 @@ pub(crate) struct Exec {
     /// Give extended privileges to the command
     #[arg(long)]
     privileged: bool,
+    /// Print how long each step took
+    #[arg(long)]
+    timing: bool,
     /// Allocate a pseudo-TTY
     #[arg(short, long)]
     tty: bool,
@@ -48,7 +53,11 @@ pub(crate) struct Exec {
 
 impl Verb for Exec {
     async fn run(self, session: &Session) -> Result<u8> {
+        let began = Instant::now();
         let client = session.client()?;
+        if self.timing {
+            client.timings.turn_on();
+        }
         let keys = attach::detach_keys(session, self.detach_keys.as_deref())?;
         let (container, command) = self.words.split_first().expect("the container is required");
         if self.tty && self.interactive && !self.detach && !terminal::is_stdin() {
@@ -76,7 +85,9 @@ impl Verb for Exec {
         let start = ExecStartRequest { detach: self.detach, tty: self.tty, console_size };
         let call = Call::post(format!("{exec}/start")).json(&start);
         if self.detach {
-            return client.unit(call).await.map(|()| 0);
+            client.unit(call).await?;
+            run::tell_timings(client, began);
+            return Ok(0);
         }
         let stream = client.hijack(call).await?;
         let flow = Flow { has_input, has_terminal: self.tty, detach_keys: keys.keys };
@@ -94,6 +105,7 @@ impl Verb for Exec {
             return Ok(0);
         }
         let inspect: ExecInspect = client.json(Call::get(format!("{exec}/json"))).await?;
+        run::tell_timings(client, began);
         Ok(run::exit_code(inspect.exit_code.unwrap_or(0)))
     }
 }

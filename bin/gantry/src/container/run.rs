@@ -195,7 +195,8 @@ fn code_of(message: &str) -> u8 {
     }
 }
 
-fn tell_timings(client: &Client, began: Instant) {
+/// Shows how long requests took, and what the engine says of its own steps.
+pub(super) fn tell_timings(client: &Client, began: Instant) {
     let steps = client.timings.take();
     if steps.is_empty() {
         return;

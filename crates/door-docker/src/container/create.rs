@@ -38,7 +38,7 @@ pub(super) async fn create(mut call: Call) -> Outcome {
     warnings
         .extend(made.warnings.into_iter().filter(|warning| !warnings.contains(warning)).collect::<Vec<_>>());
     let answer = ContainerCreateResponse { id: made.id, warnings: warnings.into() };
-    Ok(Answer::json_with(StatusCode::CREATED, &answer).timing("engine", took))
+    Ok(Answer::json_with(StatusCode::CREATED, &answer).timing(took, &made.timings))
 }
 
 /// Puts the id of another container in place of its name, which may change.

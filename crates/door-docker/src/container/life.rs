@@ -17,7 +17,7 @@ pub(super) async fn start(call: Call, name: &str) -> Outcome {
     }
     let began = Instant::now();
     call.door.engine.container_start(&container).await?;
-    Ok(Answer::none().timing("engine", began.elapsed()))
+    Ok(Answer::none().timing(began.elapsed(), &container.timings()))
 }
 
 /// The signal and the time that a request names.

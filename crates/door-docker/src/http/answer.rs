@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gantry_docker_api::media_type;
 use gantry_docker_api::message::ErrorResponse;
+use gantry_engine::Timings;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -104,10 +105,15 @@ impl Answer {
         Self::body(media_type, Body::Channel(receiver))
     }
 
-    /// Tells how long a step took (Server-Timing, W3C), for whoever looks for milliseconds.
-    pub(crate) fn timing(self, step: &str, took: Duration) -> Self {
-        let milliseconds = took.as_secs_f64() * 1000.0;
-        self.header(HeaderName::from_static("server-timing"), &format!("{step};dur={milliseconds:.3}"))
+    /// Tells how long an operation of the engine took, and its steps (Server-Timing, W3C), for whoever looks for milliseconds.
+    pub(crate) fn timing(self, took: Duration, timings: &Timings) -> Self {
+        let entry = |name: &str, took: Duration| format!("{name};dur={:.3}", took.as_secs_f64() * 1000.0);
+        let mut value = entry("engine", took);
+        for (name, took) in timings.steps() {
+            value.push_str(", ");
+            value.push_str(&entry(name, *took));
+        }
+        self.header(HeaderName::from_static("server-timing"), &value)
     }
 
     /// An error, as clients read it.

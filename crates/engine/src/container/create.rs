@@ -11,6 +11,7 @@ use super::{Container, Owner, event_of, mounts, put};
 use crate::image::{FoundImage, ImageSettings};
 use crate::options::{HealthCheck, Options};
 use crate::record::{Command, Record, State};
+use crate::timing::Timings;
 use crate::{Engine, Error, Result, names};
 
 /// The type of the OCI configuration in a record.
@@ -29,6 +30,8 @@ pub struct Created {
     pub id: String,
     /// What was asked for and is not done, in words.
     pub warnings: Vec<String>,
+    /// Where the time went.
+    pub timings: Timings,
 }
 
 impl Engine {
@@ -43,13 +46,15 @@ impl Engine {
         platform: Option<Platform>,
         options: Options,
     ) -> Result<Created> {
+        let mut timings = Timings::default();
         let found = self.image(image, platform.as_ref()).await?;
+        timings.step("image");
         let id = names::id();
         let name = self.reserve(name, &id)?;
         let engine = self.clone();
         let reference = image.to_owned();
         self.owned("making a container", async move {
-            let made = engine.make(&id, &name, reference, found, options).await;
+            let made = engine.make((&id, &name), reference, found, options, timings).await;
             if made.is_err() {
                 engine.free_name(&name, &id);
                 engine.shared.userns.free(&id);
@@ -82,6 +87,7 @@ impl Engine {
         name: &str,
         reference: String,
         found: FoundImage,
+        mut timings: Timings,
         options: Options,
     ) -> Result<Created> {
         let process = merge(&found.document.config, &options, id)?;
@@ -105,16 +111,20 @@ impl Engine {
         let log = super::logs::target(self, &record)?;
         record.log_path = log.path;
         let warnings = self.check(&record).await?;
+        timings.step("config");
+        let warnings = self.check(&record).await?;
         record.userns = self.choose_ids(&record).await?;
         let made = mounts::resolve(self, &record).await?;
         record.mounts = made.points;
-        if let Err(error) = self.write(&record, &found).await {
+        timings.step("volumes");
+        if let Err(error) = self.write(&record, &found, &mut timings).await {
             self.undo(&record, made.new_volumes).await;
             return Err(error);
         }
         let key = (self.shared.namespace.clone(), id.to_owned());
         self.insert(Arc::new(Container::new(key, Owner::Docker, record)));
-        Ok(Created { id: id.to_owned(), warnings })
+        timings.step("files");
+        Ok(Created { id: id.to_owned(), warnings, timings })
     }
 
     /// What can be known to be wrong before there is a process.
@@ -138,7 +148,7 @@ impl Engine {
     }
 
     /// Snapshot, directory and records. What names the snapshot is written first: it is never garbage.
-    async fn write(&self, record: &Record, found: &FoundImage) -> Result<()> {
+    async fn write(&self, record: &Record, found: &FoundImage, timings: &mut Timings) -> Result<()> {
         let runtime = super::specification::runtime(self, &record.options.runtime)?;
         let spec = Opaque { type_url: SPEC_TYPE.to_owned(), value: b"{}".to_vec() };
         let mut container = ContainerRecord::new(&record.id, runtime, spec);
@@ -146,7 +156,9 @@ impl Engine {
         container.snapshotter = self.snapshotter().to_owned();
         container.snapshot_key.clone_from(&record.id);
         let event = event_of(record, "create");
+        timings.step("record");
         let steps = vec![Step::CreateContainer(Box::new(container)), put(record), event.step()];
+        timings.step("snapshot");
         self.shared.store.commit(self.shared.namespace.clone(), steps).await?;
         self.prepare(&record.id, found).await?;
         self.fill_volumes(record).await?;

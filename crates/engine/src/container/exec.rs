@@ -15,6 +15,7 @@ use super::streams::{Streams, Wants};
 use super::user::{self, Identity};
 use super::{Container, start};
 use crate::engine::Shared;
+use crate::timing::Timings;
 use crate::{Engine, Error, Result, names};
 
 /// The type of a process in containerd's messages.
@@ -79,6 +80,7 @@ pub struct Exec {
     /// Who it is to be, if that was said.
     identity: Option<Identity>,
     state: Mutex<ExecState>,
+    timings: Mutex<Timings>,
     /// Since when nothing will come of it any more.
     over: Mutex<Option<Instant>>,
     /// Who waits for its end.
@@ -92,6 +94,15 @@ impl Exec {
     /// What it does.
     pub fn state(&self) -> ExecState {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where the time of its start went.
+    pub fn timings(&self) -> Timings {
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn step(&self, name: &'static str) {
+        self.timings.lock().unwrap_or_else(PoisonError::into_inner).step(name);
     }
 
     fn change(&self, change: impl FnOnce(&mut ExecState)) {
@@ -152,6 +163,7 @@ impl Engine {
             of: Arc::clone(container),
             identity,
             state: Mutex::default(),
+            timings: Mutex::default(),
             over: Mutex::default(),
             ended: tokio::sync::watch::Sender::new(false),
             taken: AtomicBool::new(false),
@@ -236,7 +248,9 @@ impl Engine {
 
     async fn run_exec(&self, container: &Arc<Container>, exec: &Arc<Exec>) -> Result<Option<Streams>> {
         let options = &exec.options;
+        *exec.timings.lock().unwrap_or_else(PoisonError::into_inner) = Timings::default();
         let process = self.exec_process(container, exec).await?;
+        exec.step("config");
         let attached = |is: bool| if is { "attach:".to_owned() } else { String::new() };
         // One client has all three: what is not asked for is thrown away.
         let any = options.stdin || options.stdout || options.stderr;
@@ -250,6 +264,7 @@ impl Engine {
         };
         let tasks = &self.shared.tasks;
         tasks.exec(container.key(), request).await?;
+        exec.step("task");
         exec.change(|state| {
             state.started = true;
             state.running = true;
@@ -269,6 +284,7 @@ impl Engine {
                 });
             }
         };
+        exec.step("program");
         exec.change(|state| {
             if state.running {
                 state.pid = pid;
@@ -283,6 +299,7 @@ impl Engine {
         }
         let wants = Wants { stdin: options.stdin, stdout: true, stderr: options.stderr && !options.tty };
         let streams = self.streams(container, &exec.id, wants).await?;
+        exec.step("streams");
         // The journal may be later than the end of the output, after which clients ask how it ended.
         let told = Arc::clone(exec);
         Ok(Some(streams.tell_exit(Box::new(move |code| told.finish(code)))))
@@ -427,6 +444,7 @@ mod tests {
                 of: Arc::clone(&container),
                 identity: None,
                 state: Mutex::default(),
+                timings: Mutex::default(),
                 over: Mutex::default(),
                 ended: tokio::sync::watch::Sender::new(false),
                 taken: AtomicBool::new(false),

@@ -46,6 +46,7 @@ use tokio::sync::watch;
 use crate::event::{Event, EventKind};
 use crate::record::{Record, Status};
 use crate::{Engine, Error, Result};
+use crate::timing::Timings;
 
 pub(crate) use self::apparmor::Profiles;
 pub use self::attach::{AttachRequest, Attached};
@@ -124,6 +125,8 @@ pub(crate) struct Transient {
     /// The pause before the next restart.
     pub(crate) backoff: end::Backoff,
     /// When it was started last, by the clock that nobody sets.
+    /// Where the time of the last start went.
+    pub(crate) timings: Timings,
     pub(crate) started: Option<Instant>,
     /// The size of the terminal at the next start: columns and rows.
     pub(crate) size: Option<(u16, u16)>,
@@ -160,6 +163,16 @@ impl Container {
     /// Its place in the list of tasks.
     pub(crate) fn key(&self) -> TaskKey {
         self.key.clone()
+    /// Where the time of its last start went.
+    pub fn timings(&self) -> Timings {
+        self.transient().timings.clone()
+    }
+
+    /// A step of its start has come to its end.
+    pub(crate) fn step(&self, name: &'static str) {
+        self.transient().timings.step(name);
+    }
+
     }
 
     /// Refuses a change through a door that does not own it.

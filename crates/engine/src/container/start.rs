@@ -18,6 +18,7 @@ use super::create::SPEC_TYPE;
 use super::specification::{Facts, Looks};
 use super::{Container, RemoveRequest, event_of, files, mounts, put, specification, subpath};
 use crate::record::{Health, Record, State, Status};
+use crate::timing::Timings;
 use crate::userns::{Entered, map_mounts};
 use crate::{Engine, Error, Result};
 
@@ -93,6 +94,7 @@ impl Engine {
     }
 
     async fn run(&self, container: &Arc<Container>, record: &mut Record) -> Result<()> {
+        container.transient().timings = Timings::default();
         // What an earlier daemon left of it, if it died between two steps.
         self.clear(container).await;
         // An upper directory is not mounted twice. Nobody new comes while the gate is held.
@@ -110,6 +112,7 @@ impl Engine {
     async fn run_joined(&self, container: &Arc<Container>, record: &mut Record) -> Result<()> {
         let Entered { user, netns } = self.enter_userns(record).await?;
         let network = self.join_network(record, netns).await?;
+        container.step("network");
         self.run_in(container, record, (network, user)).await
     }
 
@@ -120,14 +123,17 @@ impl Engine {
         (network, user): (Network, UserNamespace),
     ) -> Result<()> {
         let mut rootfs = self.root_mounts(record).await?;
+        container.step("snapshot");
         let (identity, mounts) =
             tokio::try_join!(self.identity(record, &rootfs), self.mounts_for_start(record))?;
+        container.step("mounts");
         if let Some(userns) = &record.userns {
             userns.check(&identity)?;
             userns.maps.map_root(&mut rootfs);
         }
         let facts = Facts { network, user, identity, mounts };
         self.write_specification(container, record, facts).await?;
+        container.step("config");
         let log = super::logs::target(self, record)?;
         let stdin = if record.options.process.open_stdin { "attach:" } else { "" };
         let request = TaskRequest {
@@ -141,6 +147,7 @@ impl Engine {
             ..TaskRequest::default()
         };
         let pid = self.shared.tasks.create(self.context(), request).await.map_err(refused)?;
+        container.step("task");
         self.admit(container).await;
         let size = container.transient().size.take();
         if let Some((columns, rows)) = size.filter(|_| record.options.process.tty) {
@@ -163,8 +170,10 @@ impl Engine {
         container.transient().started = Some(Instant::now());
         self.shared.tasks.start(container.key(), String::new()).await.map_err(refused)?;
         let event = event_of(record, "start");
+        container.step("program");
         self.save_anyway(container, record.clone(), vec![event]).await;
         container.moment.send_modify(|moment| moment.starts += 1);
+        container.step("record");
         self.watch_health(container);
         Ok(())
     }

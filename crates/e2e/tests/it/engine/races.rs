@@ -58,6 +58,10 @@ fn cve_2017_1002101_a_part_of_a_volume_is_never_what_a_link_leads_to() {
     let seen = while_swapped(&data.join("way/part"), &data.join("other/part"), || {
         (0..ROUNDS).map(|_| run()).collect::<Vec<_>>()
     });
+        for s in &seen {
+            eprintln!("{:?} {} {}", s.status, s.stdout, s.stderr);
+        }
+    }
     assert!(seen.iter().all(|output| !output.stdout.contains("host")), "{seen:?}");
     docker.docker(["volume", "rm", "r-part"]).run().ok();
     assert_eq!(gantry_testkit::mounts_below(Path::new("/run/gt-eng/subpaths")), [""; 0]);
@@ -75,7 +79,10 @@ fn a_new_volume_is_filled_whole_or_not_at_all() {
     let Some(daemon) = daemon else { skip_test!("the reference is not killed") };
     let script =
         format!("mkdir /many; i=0; while [ $i -lt {FILES} ]; do echo $i > /many/$i; i=$((i+1)); done");
-    docker.docker(["run", "--name", "f-make", "busybox", "sh", "-c", &script]).run().ok();
+    docker
+        .docker(["run", "--network", "none", "--name", "f-make", "busybox", "sh", "-c", &script])
+        .run()
+        .ok();
     docker.docker(["commit", "f-make", "filled"]).run().ok();
     remove(&docker, "f-make");
     let data = daemon.root().join("volumes/f-vol/_data");
