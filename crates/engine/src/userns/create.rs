@@ -50,6 +50,10 @@ impl Engine {
             let text = "user namespaces need Linux 5.19, which maps the ids of overlayfs's layers";
             return Err(Error::Unsupported(text.to_owned()));
         }
+        if self.shared.host.user_namespace {
+            let text = "user namespaces need a daemon that is in the host's: in another one no ids of layers can be mapped";
+            return Err(Error::Unsupported(text.to_owned()));
+        }
         let runtime = crate::container::runtime_of(self, &record.options.runtime)?;
         if self.shared.tasks.is_own_shim(&runtime) {
             return Ok(());

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -69,6 +70,35 @@ fn nothing_is_left_after_a_detachment() {
         until_true("the port is free", || TcpListener::bind((Ipv4Addr::UNSPECIFIED, 8080)).is_ok());
         // Other tests of this process have some, too; what leaks here grows with the rounds.
         assert!(descriptors() < before + 100, "{before} descriptors before, {} after", descriptors());
+    });
+}
+
+#[test]
+fn a_network_namespace_of_another_user_namespace_is_furnished_and_attached() {
+    const BOTH: u64 = 0x1000_0000 | 0x4000_0000;
+    require!(Need::Root, Need::Program("ip"));
+    on_host(BridgeNetfilter::Off, |host| {
+        let network = Network::open(host.options()).unwrap();
+        let file = |pid: i32| std::fs::File::open(format!("/proc/{pid}/ns/net")).unwrap();
+        let netns = gantry_sys::userns::visit(BOTH, |pid| OwnedFd::from(file(pid))).unwrap();
+        let path = network.adopt_netns("owned", netns.try_clone().unwrap()).unwrap();
+        let endpoint = network.attach(&Attach::new("owned", &path)).unwrap();
+        let shown = within(&netns, || {
+            let disabled = "/proc/sys/net/ipv6/conf/default/disable_ipv6";
+            // A kernel without IPv6 has no such file.
+            assert_eq!(std::fs::read_to_string(disabled).unwrap_or("1\n".into()), "1\n");
+            // The loopback device is up: nobody listens, but there is a way.
+            let refused = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, 9)).unwrap_err().kind();
+            assert_eq!(refused, std::io::ErrorKind::ConnectionRefused);
+            devices()
+        });
+        assert_eq!(shown, HashSet::from(["lo".to_owned(), "eth0".to_owned()]));
+        let again = network.adopt_netns("owned", netns).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+        network.detach(&endpoint);
+        network.remove_netns("owned").unwrap();
+        network.settle();
+        until_true("its device is gone", || veths() == 0);
     });
 }
 
