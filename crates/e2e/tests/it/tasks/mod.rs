@@ -25,6 +25,7 @@ mod runtimes;
 mod soak;
 mod upgrade;
 
+mod userns;
 use std::sync::OnceLock;
 
 use gantry_e2e::{Gantryd, image_archive};
