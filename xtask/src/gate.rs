@@ -97,7 +97,7 @@ pub(crate) fn test() -> Result<(), Box<dyn Error>> {
         "--package",
         "gantry-testkit",
         "--package",
-        "gantry-shim-bin",
+        "gantry",
         "--package",
         "gantryd",
         "--features",

@@ -2,13 +2,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use gantry_testkit::{Invocation, runtime_binary, until_within};
+use gantry_testkit::{Invocation, Namespace, client_binary, runtime_binary, until_within};
 
-use crate::gantryd::{Gantryd, on_reference};
+use crate::gantryd::{Gantryd, inside, on_reference};
 use crate::image::image_archive;
 use crate::raw::Raw;
 
@@ -77,7 +77,6 @@ impl Docker {
     /// # Panics
     /// When it does not start.
     pub fn engine(name: &str) -> (Option<Gantryd>, Self) {
-        if on_reference() {
         Self::engine_in(None, name, "", &[])
     }
 
@@ -109,6 +108,7 @@ impl Docker {
     }
 
     fn engine_in(netns: Option<&Path>, name: &str, more: &str, theirs: &[String]) -> (Option<Gantryd>, Self) {
+        if on_reference() {
             return (None, Self::start_in(netns, name, theirs));
         }
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
@@ -126,6 +126,10 @@ impl Docker {
     }
 
     fn start(name: &str, options: &[String]) -> Self {
+        Self::start_in(None, name, options)
+    }
+
+    fn start_in(netns: Option<&Path>, name: &str, options: &[String]) -> Self {
         // Two daemons at once would fight over the chains of iptables and the bridge.
         static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
         let _alone = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -139,11 +143,12 @@ impl Docker {
         // It keeps its images in containerd, so that all of a store is used.
         let config = if newer { r#"{"features":{"containerd-snapshotter":true}}"# } else { "{}" };
         fs::write(dir.join("daemon.json"), config).expect("a configuration");
-        let mut command = Command::new(program(DOCKERD, "dockerd"));
+        let mut command = inside(netns, &program(DOCKERD, "dockerd"));
         if newer {
-            let own = PathBuf::from(program(DOCKERD, "")).join("../../bin");
+            // Its containerd and its proxy of ports, not the host's.
+            let sbin = PathBuf::from(program(DOCKERD, "")).parent().map(Path::to_owned).unwrap_or_default();
             let path = std::env::var_os("PATH").unwrap_or_default();
-            let path = std::iter::once(own).chain(std::env::split_paths(&path));
+            let path = [sbin.with_file_name("bin"), sbin].into_iter().chain(std::env::split_paths(&path));
             command.env("PATH", std::env::join_paths(path).expect("a path"));
         } else {
             command.args(["--oom-score-adjust", "0"]);
@@ -173,16 +178,25 @@ impl Docker {
         docker
     }
 
-    /// A command of the docker client.
-    pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
-        Invocation::new(program(DOCKER, "docker"))
-            .env("HOME", &self.dir)
-            .env("DOCKER_CONFIG", self.dir.join("config"))
     /// Its socket, for requests that no client sends.
     pub fn raw(&self) -> Raw {
         Raw::new(Path::new(&self.socket))
     }
 
+    /// A command of the docker client.
+    pub fn docker<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        Invocation::new(program(DOCKER, "docker"))
+            .env("HOME", &self.dir)
+            .env("DOCKER_CONFIG", self.dir.join("config"))
+            .env("DOCKER_HOST", format!("unix://{}", self.socket))
+            .args(args)
+    }
+
+    /// A command of our own client.
+    pub fn gantry<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Invocation {
+        Invocation::new(client_binary())
+            .env("HOME", &self.dir)
+            .env("DOCKER_CONFIG", self.dir.join("config"))
             .env("DOCKER_HOST", format!("unix://{}", self.socket))
             .args(args)
     }

@@ -21,6 +21,8 @@ pub struct Gantryd {
     failpoint: Mutex<Option<String>>,
     /// Its own binary, if it is not the one of all.
     binary: Mutex<Option<PathBuf>>,
+    /// Whose devices and ports are the host's to it, if not the tests'.
+    netns: Option<PathBuf>,
     daemon: Mutex<Option<Child>>,
 }
 
@@ -56,6 +58,15 @@ pub fn client_is_2() -> bool {
     })
 }
 
+/// A program that has the network namespace of `netns`, if there is one.
+pub(crate) fn inside(netns: Option<&Path>, program: &OsStr) -> Command {
+    let Some(netns) = netns else { return Command::new(program) };
+    // It executes the program: the process is the program's.
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", netns.display())).arg(program);
+    command
+}
+
 impl Gantryd {
     /// The one of this test process, started when it is first asked for. Its tests use namespaces of their own.
     pub fn shared() -> &'static Self {
@@ -86,6 +97,23 @@ impl Gantryd {
     /// # Panics
     /// When it does not start.
     pub fn with_imports(name: &str, files: &[&Path]) -> Self {
+        let daemon = Self::stopped_with_imports(name, files);
+        daemon.start();
+        daemon
+    }
+
+    /// The same in a network namespace, which is its host's.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn with_imports_in(netns: &Path, name: &str, files: &[&Path]) -> Self {
+        let mut daemon = Self::stopped_with_imports(name, files);
+        daemon.netns = Some(netns.to_owned());
+        daemon.start();
+        daemon
+    }
+
+    fn stopped_with_imports(name: &str, files: &[&Path]) -> Self {
         let daemon = Self::stopped(name, "");
         let path = daemon.dir.join("config.toml");
         let own = fs::read_to_string(&path).expect("config.toml");
@@ -94,7 +122,6 @@ impl Gantryd {
         let version = "version = 2\n";
         let imports = format!("{version}imports = [{}]\n", imports.join(", "));
         fs::write(&path, own.replacen(version, &imports, 1)).expect("config.toml");
-        daemon.start();
         daemon
     }
 
@@ -127,6 +154,7 @@ impl Gantryd {
             state,
             failpoint: Mutex::default(),
             binary: Mutex::default(),
+            netns: None,
             daemon: Mutex::default(),
         }
     }
@@ -148,7 +176,7 @@ impl Gantryd {
     pub fn start(&self) {
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
         let own = self.binary.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut command = Command::new(own.map_or_else(daemon_binary, OsString::from));
+        let mut command = inside(self.netns.as_deref(), &own.map_or_else(daemon_binary, OsString::from));
         command.arg("--config").arg(self.dir.join("config.toml"));
         if let Some(value) = &*self.failpoint.lock().unwrap_or_else(PoisonError::into_inner) {
             command.env("GANTRY_FAILPOINT", value);

@@ -1,11 +1,13 @@
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use gantry_testkit::{Invocation, until_within};
+
+use crate::gantryd::inside;
 
 /// Who may talk to a registry, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,12 +41,14 @@ const START: Duration = Duration::from_secs(30);
 /// How often another port is tried: the one that was free may not be any more.
 const ATTEMPTS: usize = 5;
 
-/// Debian's docker-registry on a port of the loopback device.
+/// Debian's docker-registry on a port of the loopback device, or of another host.
 #[derive(Debug)]
 pub struct Registry {
     dir: PathBuf,
     access: Access,
+    address: Ipv4Addr,
     port: u16,
+    netns: Option<PathBuf>,
     process: Mutex<Option<Child>>,
 }
 
@@ -52,18 +56,31 @@ impl Registry {
     /// The one of this test process with that access, started when it is first asked for.
     pub fn shared(access: Access) -> &'static Self {
         static SHARED: [OnceLock<Registry>; 3] = [const { OnceLock::new() }; 3];
-        SHARED[access as usize].get_or_init(|| {
-            // It ends with the thread that started it: one that lasts as long as this process.
-            let (send, receive) = std::sync::mpsc::sync_channel(1);
-            std::thread::spawn(move || {
-                let dir = tempfile::tempdir().expect("a temporary directory").keep();
-                let _ = send.send(Self::start(&dir, access));
-                loop {
-                    std::thread::park();
-                }
-            });
-            receive.recv().expect("the registry starts")
-        })
+        SHARED[access as usize].get_or_init(|| Self::lasting(move |dir| Self::start(dir, access)))
+    }
+
+    /// One that is not on a loopback address, where engines trust everybody: at an address that is added to a network namespace.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn away(netns: &Path, address: Ipv4Addr, access: Access) -> Self {
+        let inside = Invocation::new("nsenter").arg(format!("--net={}", netns.display()));
+        inside.args(["ip", "address", "replace", &format!("{address}/32"), "dev", "lo"]).run().ok();
+        let netns = netns.to_owned();
+        Self::lasting(move |dir| Self::start_at(dir, access, address, Some(netns)))
+    }
+
+    /// It ends with the thread that started it: one that lasts as long as this process.
+    fn lasting(start: impl FnOnce(&Path) -> Self + Send + 'static) -> Self {
+        let (send, receive) = std::sync::mpsc::sync_channel(1);
+        std::thread::spawn(move || {
+            let dir = tempfile::tempdir().expect("a temporary directory").keep();
+            let _ = send.send(start(&dir));
+            loop {
+                std::thread::park();
+            }
+        });
+        receive.recv().expect("the registry starts")
     }
 
     /// Starts one that keeps everything below `dir`.
@@ -71,16 +88,21 @@ impl Registry {
     /// # Panics
     /// When it does not start.
     pub fn start(dir: &Path, access: Access) -> Self {
+        Self::start_at(dir, access, Ipv4Addr::LOCALHOST, None)
+    }
+
+    fn start_at(dir: &Path, access: Access, address: Ipv4Addr, netns: Option<PathBuf>) -> Self {
         fs::create_dir_all(dir.join("data")).expect("a directory");
         if access != Access::Plain {
-            make_certificates(dir);
+            make_certificates(dir, address);
         }
         if access == Access::Password {
             let line = Invocation::new("htpasswd").args(["-nbB", USER, PASSWORD]).run().ok().stdout;
             fs::write(dir.join("htpasswd"), line).expect("htpasswd");
         }
         for _ in 0..ATTEMPTS {
-            let registry = Self { dir: dir.to_owned(), access, port: free_port(), process: Mutex::default() };
+            let (dir, netns) = (dir.to_owned(), netns.clone());
+            let registry = Self { dir, access, address, port: free_port(), netns, process: Mutex::default() };
             if registry.resume() {
                 return registry;
             }
@@ -93,7 +115,7 @@ impl Registry {
         fs::write(self.dir.join("config.yml"), self.configuration()).expect("config.yml");
         let log = || fs::File::options().create(true).append(true).open(self.dir.join("log")).expect("a log");
         // It does not outlive whoever started it.
-        let mut command = Command::new("setpriv");
+        let mut command = inside(self.netns.as_deref(), "setpriv".as_ref());
         command
             .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(self.dir.join("config.yml"))
@@ -104,10 +126,20 @@ impl Registry {
             if process.try_wait().expect("the process is ours").is_some() {
                 return Some(false);
             }
-            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).ok().map(|_| true)
+            self.listens(process.id()).then_some(true)
         });
         *self.process.lock().unwrap_or_else(PoisonError::into_inner) = Some(process);
         listens
+    }
+
+    /// Whether its process does, in whatever network namespace: proc(5), `/proc/PID/net/tcp`.
+    fn listens(&self, pid: u32) -> bool {
+        let table = fs::read_to_string(format!("/proc/{pid}/net/tcp")).unwrap_or_default();
+        let (port, listening) = (format!(":{:04X}", self.port), "0A");
+        table.lines().any(|line| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next().is_some_and(|local| local.ends_with(&port)) && words.nth(1) == Some(listening)
+        })
     }
 
     /// Kills it; [`Self::resume`] starts it again with what it had.
@@ -124,8 +156,8 @@ impl Registry {
         let auth = format!("auth:\n  htpasswd:\n    realm: gantry tests\n    path: {dir}/htpasswd\n");
         format!(
             "version: 0.1\nlog:\n  level: warn\n  accesslog:\n    disabled: false\nstorage:\n  delete:\n    enabled: true\n  \
-             filesystem:\n    rootdirectory: {dir}/data\nhttp:\n  addr: 127.0.0.1:{}{}\n{}",
-            self.port,
+             filesystem:\n    rootdirectory: {dir}/data\nhttp:\n  addr: {}{}\n{}",
+            self.host(),
             if self.access == Access::Plain { "" } else { &tls },
             if self.access == Access::Password { &auth } else { "" },
         )
@@ -138,7 +170,7 @@ impl Registry {
 
     /// Its address in names of images.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.address, self.port)
     }
 
     /// The name of an image in it.
@@ -214,8 +246,8 @@ fn free_port() -> u16 {
     listener.local_addr().expect("an address").port()
 }
 
-/// An authority of the tests, and a certificate of it for the loopback device.
-fn make_certificates(dir: &Path) {
+/// An authority of the tests, and a certificate of it for the loopback device and an address.
+fn make_certificates(dir: &Path, address: Ipv4Addr) {
     let openssl = |args: &[&str]| {
         Invocation::new("openssl").cwd(dir).env("RANDFILE", dir.join("rnd")).args(args).run().ok();
     };
@@ -233,7 +265,8 @@ fn make_certificates(dir: &Path) {
         "/CN=authority of the tests",
     ]);
     request(&["-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost"]);
-    let names = "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n";
+    let names =
+        format!("subjectAltName=IP:127.0.0.1,IP:{address},DNS:localhost\nextendedKeyUsage=serverAuth\n");
     fs::write(dir.join("names"), names).expect("a file");
     let sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial"];
     openssl(&[&sign[..], &["-out", "server.crt", "-days", "30", "-extfile", "names"]].concat());

@@ -54,7 +54,7 @@ pub use poll::{DEADLINE, until, until_true, until_within};
 pub use probe::{Mount, Report, parse_mountinfo, probe_binary, syscall_binary};
 pub use receiver::{Received, Receiver};
 pub use rootfs::{busybox, copy_program};
-pub use runtime::{Peer, Runtime, Version, peer_shim, runtime_binary, shim_binary};
+pub use runtime::{Peer, Runtime, Version, client_binary, peer_shim, runtime_binary, shim_binary};
 pub use terminal::Terminal;
 pub use user::User;
 

@@ -58,6 +58,11 @@ pub fn runtime_binary() -> PathBuf {
     built_binary("GANTRY_RUNTIME", "gantry-runtime")
 }
 
+/// The command line under test: the one that `GANTRY_CLIENT` names, or the workspace's own.
+pub fn client_binary() -> PathBuf {
+    built_binary("GANTRY_CLIENT", "gantry")
+}
+
 /// The shim under test: the one that `GANTRY_SHIM` names, or the workspace's own.
 pub fn shim_binary() -> PathBuf {
     built_binary("GANTRY_SHIM", "containerd-shim-gantry-v2")
