@@ -9,12 +9,15 @@ use gantry_network::hosts::{self, ExtraHost, Own};
 use gantry_network::resolv::{self, HostFiles, Overrides, Reach};
 use gantry_spec::{Access, Bind, Mount, MountKind, Propagation, Recursion};
 
+use super::links;
 use crate::record::Record;
 use crate::{Engine, Error, Result};
 
 /// The files, and where a container sees them.
 const FILES: [(&str, &str); 3] =
-    [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), ("hosts", "/etc/hosts")];
+    [("resolv.conf", "/etc/resolv.conf"), ("hostname", "/etc/hostname"), (HOSTS, "/etc/hosts")];
+/// The one with the addresses of others.
+pub(crate) const HOSTS: &str = "hosts";
 
 /// Makes the directory of a container: root's alone, as its log may be a secret.
 pub(crate) fn make_directory(path: &Path) -> Result<()> {
@@ -54,7 +57,7 @@ impl Contents {
         for text in &network.extra_hosts {
             extra.push(ExtraHost::parse(text, IpAddr::V4(gateway))?);
         }
-        extra.extend(links(engine, &network.links)?);
+        extra.extend(links::entries(engine, &network.links)?);
         let own = Own {
             address,
             hostname: &record.process.hostname,
@@ -73,22 +76,6 @@ impl Contents {
         }
         Ok(())
     }
-}
-
-/// Docker's links: names for the addresses of others on the bridge.
-fn links(engine: &Engine, links: &[String]) -> Result<Vec<ExtraHost>> {
-    let mut entries = Vec::new();
-    for link in links {
-        let (name, alias) = link.split_once(':').unwrap_or((link, link.trim_start_matches('/')));
-        let other = engine.container(name)?.record();
-        let Some(endpoint) = &other.endpoint else {
-            return Err(Error::Conflict(format!("cannot link to a non running container: /{}", other.name)));
-        };
-        for name in [alias, other.short_id(), &other.name] {
-            entries.push(ExtraHost { name: name.to_owned(), address: IpAddr::V4(endpoint.address) });
-        }
-    }
-    Ok(entries)
 }
 
 /// The mounts of the files that are in `directory`, but for places that are taken.

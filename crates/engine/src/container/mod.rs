@@ -20,6 +20,7 @@ mod health;
 mod host;
 mod init_layer;
 mod life;
+mod links;
 mod list;
 mod log_options;
 mod logs;

@@ -167,6 +167,7 @@ impl Engine {
             ..State::default()
         };
         container.set(record.clone());
+        self.tell_linked(record).await;
         container.transient().started = Some(Instant::now());
         self.shared.tasks.start(container.key(), String::new()).await.map_err(refused)?;
         let event = event_of(record, "start");
