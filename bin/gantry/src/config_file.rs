@@ -2,7 +2,7 @@
 //!
 //! Reading of credentials is `gantry-config`'s; what `login` writes keeps everything else that the file has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -136,18 +136,22 @@ impl ConfigFile {
         })
     }
 
-    /// The credentials of all registries that the file names, for builds.
-    pub(crate) fn all_auths(&self) -> Result<AuthConfigs> {
+    /// The credentials of all registries that the file names or the programs know, for builds. What cannot be had is said, and is in
+    /// nobody's way: a build may need none of it.
+    pub(crate) fn all_auths(&self) -> AuthConfigs {
         let keys =
             |name: &str| self.values.get(name).and_then(Value::as_object).into_iter().flat_map(Map::keys);
+        let listed = self.text("credsStore").map(list_of_helper).unwrap_or_default();
+        let names: BTreeSet<&String> = keys("auths").chain(keys("credHelpers")).chain(&listed).collect();
         let mut auths = AuthConfigs::empty();
-        for name in keys("auths").chain(keys("credHelpers")) {
-            let auth = self.auth(&host_of(name))?;
-            if !auth.is_anonymous() {
-                auths.insert(name.clone(), auth);
+        for name in names {
+            match self.auth(&host_of(name)) {
+                Ok(auth) if auth.is_anonymous() => {}
+                Ok(auth) => drop(auths.insert(name.clone(), auth)),
+                Err(error) => output::note(format!("WARNING: no credentials for {name}: {error:#}")),
             }
         }
-        Ok(auths)
+        auths
     }
 
     /// Keeps a credential: with the helper for the registry, or in the file.
@@ -228,8 +232,29 @@ fn host_of(name: &str) -> String {
     bare.split('/').next().unwrap_or_default().to_owned()
 }
 
-/// Asks a program that keeps credentials.
+/// The registries that a program has credentials for.
+fn list_of_helper(name: &str) -> Vec<String> {
+    let listed = ask_helper(name, "list", "").and_then(|text| {
+        let listed: Map<String, Value> =
+            serde_json::from_slice(&text).with_context(|| format!("docker-credential-{name} list"))?;
+        Ok(listed.keys().cloned().collect())
+    });
+    listed.unwrap_or_else(|error| {
+        output::note(format!("WARNING: {error:#}"));
+        Vec::new()
+    })
+}
+
+/// Has a program keep or forget a credential.
 fn run_helper(name: &str, action: &str, input: &str) -> Result<()> {
+    match ask_helper(name, action, input) {
+        Err(error) if action == "erase" && error.to_string().contains("credentials not found") => Ok(()),
+        answer => answer.map(drop).context("error storing credentials"),
+    }
+}
+
+/// Asks a program that keeps credentials.
+fn ask_helper(name: &str, action: &str, input: &str) -> Result<Vec<u8>> {
     ensure!(!name.contains('/'), "the credential helper {name:?} has a slash in its name");
     let program = format!("docker-credential-{name}");
     let mut child = Command::new(&program)
@@ -240,17 +265,19 @@ fn run_helper(name: &str, action: &str, input: &str) -> Result<()> {
         .spawn()
         .with_context(|| format!("{program} cannot be started"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(input.as_bytes()).with_context(|| format!("{program} does not read"))?;
+        match stdin.write_all(input.as_bytes()) {
+            // One that does not read says why.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(error).with_context(|| format!("{program} does not read"));
+            }
+            _ => drop(stdin),
+        }
     }
     let output = child.wait_with_output().with_context(|| format!("{program} cannot be waited for"))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stdout);
-        if action == "erase" && said.contains("credentials not found") {
-            return Ok(());
-        }
-        bail!("error storing credentials - {program} {action}: {}", said.trim());
+        bail!("{program} {action}: {}", String::from_utf8_lossy(&output.stdout).trim());
     }
-    Ok(())
+    Ok(output.stdout)
 }
 
 #[cfg(test)]
@@ -297,7 +324,7 @@ mod tests {
         assert_eq!(server("https://r.example/v2/"), "r.example");
         let (_dir, file) = config(r#"{"auths":{"https://index.docker.io/v1/":{"auth":"bWU6cHc="}}}"#);
         assert_eq!(file.auth("docker.io").unwrap().server_address, DOCKER_HUB);
-        assert_eq!(file.all_auths().unwrap().len(), 1);
+        assert_eq!(file.all_auths().len(), 1);
     }
 
     #[test]

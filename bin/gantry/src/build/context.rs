@@ -18,8 +18,10 @@ use crate::image::archive::{channel, upload};
 
 /// The largest Dockerfile, in bytes.
 const MAX_DOCKERFILE: u64 = 4 << 20;
-/// The name of a Dockerfile that is from elsewhere, in the archive.
+/// The name of a Dockerfile that is from elsewhere, in the archive: always the same, so that what is copied is.
 const FOREIGN: &str = ".dockerfile.gantry";
+/// The list of what is not copied.
+const IGNORED: &str = ".dockerignore";
 
 /// What the engine gets.
 pub(super) struct Context {
@@ -150,13 +152,13 @@ impl Dockerfile {
         let mut text = Vec::new();
         source.take(MAX_DOCKERFILE + 1).read_to_end(&mut text).with_context(|| shown.to_owned())?;
         ensure!(text.len() as u64 <= MAX_DOCKERFILE, "the Dockerfile is larger than {MAX_DOCKERFILE} bytes");
-        Ok(Self { name: format!("{FOREIGN}.{}", std::process::id()), foreign: Some(text) })
+        Ok(Self { name: FOREIGN.to_owned(), foreign: Some(text) })
     }
 
     /// The list of this Dockerfile, or the context's.
     fn ignore(&self, root: &Path) -> Result<Ignore> {
         let own = root.join(format!("{}.dockerignore", self.name));
-        let path = if self.foreign.is_none() && own.exists() { own } else { root.join(".dockerignore") };
+        let path = if self.foreign.is_none() && own.exists() { own } else { root.join(IGNORED) };
         match fs::read(&path) {
             Ok(text) => {
                 Ignore::parse(&String::from_utf8_lossy(&text)).with_context(|| path.display().to_string())
@@ -194,7 +196,11 @@ fn add_all<W: Write>(writer: W, root: &Path, dockerfile: &Dockerfile, ignore: &I
         let status = fs::symlink_metadata(&path).with_context(|| format!("lstat {}", path.display()))?;
         let text = name.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
         // The engine needs these two, whatever the list says.
-        let is_needed = text == dockerfile.name && dockerfile.foreign.is_none() || text == ".dockerignore";
+        if dockerfile.foreign.is_some() && matches!(text, FOREIGN | IGNORED) {
+            // Ours comes in their place.
+            continue;
+        }
+        let is_needed = text == dockerfile.name || text == IGNORED;
         let is_ignored = !is_needed && ignore.is_ignored(text);
         if !is_ignored {
             entry(&mut builder, &path, &name, &status).with_context(|| path.display().to_string())?;
@@ -206,8 +212,20 @@ fn add_all<W: Write>(writer: W, root: &Path, dockerfile: &Dockerfile, ignore: &I
     }
     if let Some(text) = &dockerfile.foreign {
         add_text(&mut builder, &dockerfile.name, text)?;
+        add_text(&mut builder, IGNORED, &without_foreign(root)?)?;
     }
     Ok(builder.into_inner()?)
+}
+
+/// The list, with the Dockerfile from elsewhere on it; with itself as well, if there was none.
+fn without_foreign(root: &Path) -> Result<Vec<u8>> {
+    let path = root.join(IGNORED);
+    let mut text = match fs::read(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => IGNORED.as_bytes().to_vec(),
+        text => text.with_context(|| format!("{} cannot be read", path.display()))?,
+    };
+    text.extend(format!("\n{FOREIGN}\n").bytes());
+    Ok(text)
 }
 
 /// What is in a directory, the last name first.
@@ -266,8 +284,7 @@ mod tests {
     fn a_dockerfile_from_elsewhere_comes_along() {
         let elsewhere = tempfile::NamedTempFile::new().unwrap();
         let names = packed(&["a"], elsewhere.path().to_str(), "");
-        assert_eq!(names.len(), 3);
-        assert!(names[2].starts_with(FOREIGN), "{names:?}");
+        assert_eq!(names, ["a", FOREIGN, IGNORED]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use crate::client::Call;
-use crate::command::Verb;
+use crate::command::{Failure, Verb, chain};
 use crate::container::options::{labels, ulimits};
 use crate::output;
 use crate::progress::{Display, messages};
@@ -118,7 +118,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "ULIMIT")]
     ulimit: Vec<String>,
     /// The context: a directory, a URL, or - for standard input
-    #[arg(value_name = "PATH | URL | -", allow_hyphen_values = true)]
+    #[arg(value_name = "PATH | URL | -")]
     context: String,
 }
 
@@ -128,11 +128,13 @@ impl Verb for Build {
             // One of a build before must not be taken for this one's.
             let _ = std::fs::remove_file(path);
         }
+        let call = self.call(&session.config()?.proxies(&session.client()?.endpoint().to_string()))?;
         let context = Context::open(&self.context, self.file.as_deref(), self.compress)?;
-        let auths = session.config()?.all_auths()?;
+        let auths = session.config()?.all_auths();
         let header = HeaderValue::from_str(&encode_configs(&auths)).context("credentials")?;
-        let call =
-            self.call(&context, &session.config()?.proxies(&session.client()?.endpoint().to_string()))?;
+        let call = call
+            .query_some("dockerfile", context.dockerfile.as_deref())
+            .query_some("remote", context.remote.as_deref());
         let call = call.header(HeaderName::from_static("x-registry-config"), header);
         let call = match context.body {
             Some(body) => call.stream("application/x-tar", body),
@@ -170,46 +172,58 @@ impl Verb for Build {
     }
 }
 
+/// An error of what a flag says: nothing was asked for yet.
+fn flag<T, E: Into<anyhow::Error>>(value: Result<T, E>, name: &str, text: &str) -> Result<T> {
+    value.map_err(|error| {
+        let reason = chain(&error.into());
+        Failure::with(125, format!("invalid argument {text:?} for {name:?} flag: {reason}"))
+    })
+}
+
 impl Build {
-    fn call(&self, context: &Context, proxies: &[(String, String)]) -> Result<Call> {
-        let bytes = |text: &Option<String>| text.as_deref().map(size::parse_binary).transpose();
+    /// What the flags say, which needs no context.
+    fn call(&self, proxies: &[(String, String)]) -> Result<Call> {
+        let bytes = |text: &Option<String>, name| {
+            let bytes = text.as_deref().map(|text| flag(size::parse_binary(text), name, text));
+            Ok::<_, anyhow::Error>(bytes.transpose()?.map(|bytes| bytes.to_string()))
+        };
         let number = |number: Option<i64>| number.map(|number| number.to_string());
         let swap = match self.memory_swap.as_deref() {
-            Some("-1") => Some(-1),
-            Some(text) => Some(size::parse_binary(text)?),
-            None => None,
+            Some("-1") => Some("-1".to_owned()),
+            _ => bytes(&self.memory_swap, "--memory-swap")?,
         };
         if !self.security_opt.is_empty() {
             bail!("the daemon on this platform does not support setting security options on build");
         }
         let mut call = Call::post("/build")
             .query("version", "1")
-            .query_some("dockerfile", context.dockerfile.as_deref())
-            .query_some("remote", context.remote.as_deref())
             .query_flag("q", self.quiet)
             .query_flag("nocache", self.no_cache)
             .query_flag("pull", self.pull)
             .query("rm", if self.rm { "1" } else { "0" })
             .query_flag("forcerm", self.force_rm)
             .query_flag("squash", self.squash)
-            .query_some("memory", number(bytes(&self.memory)?))
-            .query_some("memswap", number(swap))
+            .query_some("memory", bytes(&self.memory, "-m, --memory")?)
+            .query_some("memswap", swap)
             .query_some("cpushares", number(self.cpu_shares))
             .query_some("cpuperiod", number(self.cpu_period))
             .query_some("cpuquota", number(self.cpu_quota))
             .query_some("cpusetcpus", self.cpuset_cpus.as_deref())
             .query_some("cpusetmems", self.cpuset_mems.as_deref())
             .query_some("cgroupparent", self.cgroup_parent.as_deref())
-            .query_some("shmsize", number(bytes(&self.shm_size)?))
+            .query_some("shmsize", bytes(&self.shm_size, "--shm-size")?)
             .query_some("target", self.target.as_deref())
             .query_some("networkmode", self.network.as_deref())
             .query_some("isolation", self.isolation.as_deref())
             .query_some("platform", self.platform.as_deref());
         for tag in &self.tag {
-            crate::image::name::parse(tag)?;
+            flag(crate::image::name::parse(tag), "-t, --tag", tag)?;
             call = call.query("t", tag);
         }
         for host in &self.add_host {
+            let has_address = host.split_once([':', '=']).is_some_and(|(name, _)| !name.is_empty());
+            let form = has_address.then_some(()).context("it is not of the form name:address");
+            flag(form, "--add-host", host)?;
             call = call.query("extrahosts", host.replacen('=', ":", 1));
         }
         let json = |value: Value| value.to_string();
@@ -217,7 +231,8 @@ impl Build {
             call = call.query("cachefrom", json(self.cache_from.clone().into()));
         }
         if !self.ulimit.is_empty() {
-            call = call.query("ulimits", json(serde_json::to_value(ulimits(&self.ulimit)?)?));
+            let ulimits = flag(ulimits(&self.ulimit), "--ulimit", &self.ulimit.join(" "))?;
+            call = call.query("ulimits", json(serde_json::to_value(ulimits)?));
         }
         let arguments = self.arguments(proxies);
         if !arguments.is_empty() {

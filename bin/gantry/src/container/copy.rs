@@ -46,10 +46,10 @@ pub(crate) struct Copy {
     #[arg(short, long)]
     quiet: bool,
     /// CONTAINER:PATH, a path, or - for an archive on standard input
-    #[arg(value_name = "SRC_PATH", allow_hyphen_values = true)]
+    #[arg(value_name = "SRC_PATH")]
     source: String,
     /// CONTAINER:PATH, a path, or - for an archive on standard output
-    #[arg(value_name = "DEST_PATH", allow_hyphen_values = true)]
+    #[arg(value_name = "DEST_PATH")]
     target: String,
 }
 

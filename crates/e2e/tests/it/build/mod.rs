@@ -2,6 +2,7 @@
 
 pub(crate) mod base;
 mod cases;
+mod clients;
 mod formats;
 mod hostile;
 mod remote;

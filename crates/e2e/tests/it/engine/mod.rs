@@ -10,6 +10,7 @@ mod network;
 mod packages;
 mod races;
 mod recovery;
+mod registry;
 mod restarts;
 mod run;
 mod volumes;
