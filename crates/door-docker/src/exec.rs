@@ -77,7 +77,8 @@ async fn start(mut call: Call, id: &str) -> Outcome {
         return Ok(Answer::status(StatusCode::OK));
     }
     let options = &exec.options;
-    let framing = if options.tty { Framing::Raw } else { Framing::Multiplexed };
+    // What the client says now counts, whatever it said before: it reads the answer by that.
+    let framing = if request.tty { Framing::Raw } else { Framing::Multiplexed };
     let keys = container::keys(&options.detach_keys, "escape")?;
     let session =
         Session { framing, stdin: options.stdin, ends_input: true, keys: options.tty.then_some(keys) };

@@ -99,9 +99,10 @@ impl Build {
         if self.request.cache == UseCache::No {
             return Ok(false);
         }
-        let found = match self.remembered(key).await? {
-            Some(found) => Some(found),
-            None => self.borrowed(state, key, text).await?,
+        // As with docker, whoever names the images to take layers from has nothing of the builder's own cache.
+        let found = match self.request.cache_from.is_empty() {
+            true => self.remembered(key).await?,
+            false => self.borrowed(state, key, text).await?,
         };
         let Some(found) = found else { return Ok(false) };
         state.image = Some(found);

@@ -95,7 +95,25 @@ impl Board {
                 () = self.0.news.notified() => {}
             }
         }
-        Ok(Answer::stream(media_type::JSON, move |sender| async move {
+        Ok(self.told_in_stream(operation, ended, told))
+    }
+
+    /// Answers with the messages of an operation. Its error is one of them. A client that leaves ends it.
+    pub(super) fn stream<T: Send + 'static>(
+        self,
+        operation: impl Future<Output = Result<T>> + Send + 'static,
+        told: impl Fn(gantry_engine::Error) -> Failure + Send + 'static,
+    ) -> Answer {
+        self.told_in_stream(Box::pin(operation), None, told)
+    }
+
+    fn told_in_stream<T: Send + 'static>(
+        self,
+        mut operation: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
+        ended: Option<Result<()>>,
+        told: impl Fn(gantry_engine::Error) -> Failure + Send + 'static,
+    ) -> Answer {
+        Answer::stream(media_type::JSON, move |sender| async move {
             let result = match ended {
                 Some(result) => result,
                 None => loop {

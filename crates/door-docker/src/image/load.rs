@@ -24,7 +24,8 @@ pub(super) async fn load(mut call: Call) -> Outcome {
         }
         Ok(())
     };
-    board.answer(operation, told).await
+    // As dockerd, whose clients look for errors in the stream: the answer has begun before the archive is looked at.
+    Ok(board.stream(operation, told))
 }
 
 fn told(error: Error) -> Failure {

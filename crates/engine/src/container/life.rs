@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gantry_proto_shim::process::Status as TaskStatus;
 use gantry_types::ErrorKind;
 
 use super::start::By;
@@ -297,6 +298,19 @@ impl Engine {
 
     /// Thaws a container.
     ///
+    /// Freezes a container for a moment, unless it has ended by now or is frozen already; returns whether it is to be thawed.
+    ///
+    /// # Errors
+    /// What the shim says of one that runs.
+    pub(crate) async fn freeze_if_running(&self, container: &Arc<Container>) -> Result<bool> {
+        let Err(error) = self.container_pause(container).await else { return Ok(true) };
+        // Its end may not have been heard yet.
+        match self.shared.tasks.state(&container.key(), "").await {
+            Ok(state) if state.status() == TaskStatus::Running => Err(error),
+            _ => Ok(false),
+        }
+    }
+
     /// # Errors
     /// Conflict for one that is not frozen; what the shim says.
     pub async fn container_unpause(&self, container: &Arc<Container>) -> Result<()> {

@@ -33,9 +33,13 @@ impl Engine {
                 let id = &record.id;
                 return Err(Error::Conflict(format!("removal of container {id} is already in progress")));
             }
-            if record.state.status.is_alive() && !request.force {
+            let runs = record.state.status.is_alive() || record.state.status == Status::Restarting;
+            if runs && !request.force {
                 let way = match record.state.status {
                     Status::Paused => "container is paused and must be unpaused first",
+                    Status::Restarting => {
+                        "container is restarting: stop the container before removing or force remove"
+                    }
                     _ => "container is running: stop the container before removing or force remove",
                 };
                 return Err(Error::Conflict(format!("cannot remove container \"{}\": {way}", record.name)));

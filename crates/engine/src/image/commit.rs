@@ -329,9 +329,7 @@ impl Engine {
         let (engine, container) = (self.clone(), Arc::clone(container));
         self.owned("committing a container", async move {
             let lease = engine.lease().await?;
-            if pauses {
-                engine.container_pause(&container).await?;
-            }
+            let pauses = pauses && engine.freeze_if_running(&container).await?;
             let layer = engine.layer_of(&lease.context, &container.id, Some(&parent)).await;
             if pauses
                 && let Err(error) = engine.container_unpause(&container).await

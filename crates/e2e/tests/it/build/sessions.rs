@@ -142,6 +142,17 @@ fn limits_and_hosts_are_those_of_the_request() {
 }
 
 #[test]
+fn layers_are_taken_from_the_images_that_are_named_alone() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let text = "FROM base:1\nRUN echo from > /x\nRUN echo from > /y";
+    build_text(docker, &["--tag", "from:1"], text).ok();
+    assert_eq!(hits(&build_text(docker, &["--cache-from", "from:1"], text).ok()), 2);
+    assert_eq!(hits(&build_text(docker, &["--cache-from", "nothing:1"], text).ok()), 0);
+    docker.docker(["rmi", "from:1"]).run().ok();
+}
+
+#[test]
 fn the_cache_can_be_given_up() {
     require_engine!("dockerd");
     if gantry_e2e::on_reference() {

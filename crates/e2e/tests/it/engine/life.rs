@@ -2,6 +2,7 @@
 
 use gantry_e2e::require_engine;
 use gantry_testkit::until_true;
+use serde_json::json;
 
 use super::{TRAP, detached, remove, shared};
 use crate::in_terminal;
@@ -109,4 +110,48 @@ fn a_second_client_attaches_to_what_runs() {
     let output = docker.docker(["attach", "e-attach"]).wrapped(keeps_open).run().exits(6);
     assert_eq!(output.text(), "got word");
     remove(docker, "e-attach");
+}
+
+#[test]
+fn the_output_of_an_exec_is_framed_as_its_start_says() {
+    require_engine!("dockerd");
+    let docker = shared();
+    detached(docker, "e-framed", &[], &["sleep", "100"]);
+    let raw = docker.raw();
+    let output = |created: bool, started: bool| {
+        let create = json!({ "Cmd": ["echo", "x"], "AttachStdout": true, "Tty": created });
+        let exec = raw.request("POST", "/v1.41/containers/e-framed/exec", Some(&create));
+        let path = format!("/v1.41/exec/{}/start", exec.json()["Id"].as_str().expect("an id"));
+        raw.request("POST", &path, Some(&json!({ "Tty": started }))).body
+    };
+    assert_eq!(output(true, true), b"x\r\n");
+    assert_eq!(output(true, false), b"\x01\0\0\0\0\0\0\x03x\r\n");
+    assert_eq!(output(false, true), b"x\n");
+    assert_eq!(output(false, false), b"\x01\0\0\0\0\0\0\x02x\n");
+    remove(docker, "e-framed");
+}
+
+#[test]
+fn what_waits_for_its_next_start_is_not_removed_in_passing() {
+    require_engine!("dockerd");
+    let docker = shared();
+    detached(docker, "e-waits", &["--restart", "always"], &["false"]);
+    until_true("a pause", || {
+        docker.inspect("e-waits", "{{.State.Status}} {{.RestartCount}}") == "restarting 5"
+    });
+    let refused = docker.docker(["rm", "e-waits"]).run().fails();
+    assert!(refused.stderr.contains("container is restarting"), "{}", refused.stderr);
+    remove(docker, "e-waits");
+}
+
+#[test]
+fn a_container_is_committed_while_it_ends() {
+    require_engine!("dockerd");
+    let docker = shared();
+    for _ in 0..10 {
+        detached(docker, "e-ends", &["--network", "none"], &["touch", "/made"]);
+        docker.docker(["commit", "e-ends", "e-ended"]).run().ok();
+        remove(docker, "e-ends");
+    }
+    docker.docker(["rmi", "--force", "e-ended"]).run().ok();
 }
