@@ -135,7 +135,7 @@ impl Board {
                 self.put(Message::error(told(error).message));
             }
             self.flush(&sender).await;
-        }))
+        })
     }
 }
 
