@@ -60,8 +60,6 @@ pub(super) fn config(record: &Record, asked: ContainerConfig) -> ContainerConfig
         labels: record.labels.clone().into(),
         stop_signal: stop_signal.clone(),
         healthcheck: asked.healthcheck.or_else(|| process.health.as_ref().map(health)),
-        // Where it belongs since 1.44 is the endpoint.
-        mac_address: String::new(),
         ..asked
     }
 }

@@ -11,7 +11,6 @@ use gantry_engine::{Health as EngineHealth, Record, Settings, Sizes, State, Stat
 use super::network::BRIDGE;
 use super::{DRIVER, config, image_id, mounts, network, time};
 
-const V1_44: ApiVersion = ApiVersion::new(1, 44);
 const V1_48: ApiVersion = ApiVersion::new(1, 48);
 const V1_52: ApiVersion = ApiVersion::new(1, 52);
 
@@ -64,13 +63,7 @@ pub(crate) fn inspect(record: &Record, beside: Beside<'_>, version: ApiVersion) 
         network_settings: Some(network_settings(network::settings(record, &asked, beside.engine), version)),
         ..ContainerInspect::default()
     };
-    let mut of_image = config::config(record, asked.config);
-    if version < V1_44 {
-        // What clients before looked for there.
-        let endpoint = told.network_settings.as_ref().and_then(|settings| settings.networks.values().next());
-        of_image.mac_address = endpoint.map(|endpoint| endpoint.mac_address.clone()).unwrap_or_default();
-    }
-    told.config = Some(of_image);
+    told.config = Some(config::config(record, asked.config));
     told.host_config = Some(host);
     if version < V1_52 {
         told.graph_driver = Some(GraphDriver { data: Map::default(), name: DRIVER.to_owned() });

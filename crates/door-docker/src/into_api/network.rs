@@ -53,6 +53,9 @@ pub(super) fn networks(
         settings.driver_opts.clone_from(&wish.driver_opts);
         settings.mac_address.clone_from(&wish.mac_address);
     }
+    if let Some(asked) = asked.filter(|_| settings.mac_address.is_empty()) {
+        settings.mac_address.clone_from(&asked.config.mac_address);
+    }
     if record.state.started.is_some() {
         settings.network_id = network_id(engine, name);
     }

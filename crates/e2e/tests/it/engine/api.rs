@@ -2,6 +2,7 @@
 
 use gantry_e2e::{Raw, on_reference, require_engine};
 use gantry_testkit::skip_test;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
 use super::{detached, remove, shared};
@@ -454,9 +455,147 @@ fn what_was_asked_for_is_shown_as_dockerd_understood_it() {
     check("1.51", mode, "/HostConfig/NetworkMode", json!(format!("container:{other}")));
     let log = r#"{"Image":"busybox","HostConfig":{"LogConfig":{"Config":{"max-file":"2"}}}}"#;
     check("1.51", log, "/HostConfig/LogConfig", json!({"Type": "json-file", "Config": {"max-file": "2"}}));
+    let mac = "02:42:ac:11:00:09";
+    let wide = format!(r#"{{"Image":"busybox","MacAddress":"{mac}"}}"#);
+    check("1.51", &wide, "/Config/MacAddress", json!(mac));
+    check("1.51", &wide, "/NetworkSettings/Networks/bridge/MacAddress", json!(mac));
     let bind = r#"{"Image":"busybox","HostConfig":{"Mounts":[{"Type":"bind","Source":"/etc","Target":"/x","ReadOnly":true,
         "BindOptions":{"ReadOnlyForceRecursive":true,"Propagation":"rprivate"}}]}}"#;
     check("1.51", bind, "/Mounts/0/Mode", json!(""));
     check("1.51", bind, "/Mounts/0/RW", json!(false));
     remove(docker, "a-other");
+}
+
+/// Runs a container to its end, and returns what it wrote.
+fn output(raw: &Raw, version: &str, body: &Value) -> String {
+    let made = raw.request("POST", &format!("/v{version}/containers/create"), Some(body));
+    assert_eq!(made.status, 201, "{body}: {}", made.message());
+    let path = format!("/containers/{}", made.json()["Id"].as_str().unwrap());
+    let started = raw.request("POST", &format!("{path}/start"), None);
+    assert_eq!(started.status, 204, "{body}: {}", started.message());
+    raw.request("POST", &format!("{path}/wait"), None);
+    // A terminal's log has no frames.
+    let log = raw.request("GET", &format!("{path}/logs?stdout=1"), None);
+    assert_eq!(raw.request("DELETE", &format!("{path}?force=1"), None).status, 204);
+    String::from_utf8_lossy(&log.body).replace("\r\n", " ").trim().to_owned()
+}
+
+#[test]
+fn what_is_mounted_below_a_read_only_mount_is_as_the_version_has_it() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let raw = docker.raw();
+    if raw.request("GET", "/v1.51/_ping", None).status != 200 {
+        skip_test!("the reference is an older dockerd");
+    }
+    // Not below the root of the reference, whose mounts have to be slaves.
+    let dir = tempfile::tempdir_in("/var/tmp").unwrap();
+    let below = dir.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    mount("below", &below, "tmpfs", MountFlags::empty(), None).unwrap();
+    let source = dir.path().display().to_string();
+    let check = |version: &str, mut mount: Value, expect: &str| {
+        mount["Type"] = "bind".into();
+        mount["Source"] = source.as_str().into();
+        mount["Target"] = "/x".into();
+        mount["ReadOnly"] = true.into();
+        let touch =
+            "touch /x/a 2>/dev/null && echo top; touch /x/below/a 2>/dev/null && echo below; echo end";
+        let host = json!({"NetworkMode": "none", "Mounts": [mount]});
+        let body = json!({"Image": "busybox", "Cmd": ["sh", "-c", touch], "Tty": true, "HostConfig": host});
+        assert_eq!(output(&raw, version, &body), expect, "{version} {mount}");
+    };
+    check("1.43", json!({}), "below end");
+    check("1.44", json!({}), "end");
+    check("1.44", json!({"BindOptions": {"ReadOnlyNonRecursive": true}}), "below end");
+    check("1.44", json!({"BindOptions": {"ReadOnlyForceRecursive": true, "Propagation": "rprivate"}}), "end");
+    unmount(&below, UnmountFlags::DETACH).unwrap();
+}
+
+#[test]
+fn the_engines_files_are_in_a_container_and_in_no_image() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let look =
+        "readlink /etc/mtab; cat /.dockerenv; cut -d' ' -f2 /etc/mtab | head -1; ls -ld /etc | cut -c1-10";
+    docker.docker(["run", "--network", "none", "--name", "a-init", "busybox", "sh", "-c", look]).run().ok();
+    assert_eq!(docker.docker(["logs", "a-init"]).run().ok().text(), "/proc/mounts\n/\ndrwxr-xr-x");
+    assert_eq!(docker.docker(["diff", "a-init"]).run().ok().text(), "");
+    docker.docker(["commit", "a-init", "a-image"]).run().ok();
+    let layers = "{{len .RootFS.Layers}}";
+    let count = |image: &str| {
+        docker.docker(["image", "inspect", "--format", layers, image]).run().ok().text().to_owned()
+    };
+    assert!(["1", "2"].contains(&count("a-image").as_str()));
+    let dir = tempfile::tempdir().unwrap();
+    let archive = dir.path().join("image.tar");
+    docker.docker(["save", "--output"]).arg(&archive).arg("a-image").run().ok();
+    let listed = std::process::Command::new("sh")
+        .args([
+            "-c",
+            "cd \"$1\" && tar xf image.tar && for f in $(find . -type f); do tar tf $f 2>/dev/null; done",
+            "sh",
+        ])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    assert!(listed.contains("bin/") && !listed.contains("mtab") && !listed.contains("dockerenv"), "{listed}");
+    remove(docker, "a-init");
+    docker.docker(["rmi", "a-image"]).run().ok();
+}
+
+#[test]
+fn lines_carry_the_labels_and_variables_that_were_asked_for() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let options = [
+        "--log-opt",
+        "labels=one",
+        "--log-opt",
+        "labels-regex=^tw",
+        "--log-opt",
+        "env=A",
+        "--log-opt",
+        "env-regex=_X$",
+        "--log-opt",
+        "tag={{.Name}}",
+        "--label",
+        "one=1",
+        "--label",
+        "two=2",
+        "--label",
+        "none=3",
+        "--env",
+        "A=4",
+        "--env",
+        "B_X=5",
+        "--env",
+        "C=6",
+    ];
+    let call = docker.docker(["run", "--network", "none", "--name", "a-attrs"]);
+    call.args(options).args(["busybox", "echo", "line"]).run().ok();
+    let shown = docker.docker(["logs", "--details", "a-attrs"]).run().ok();
+    assert_eq!(shown.text(), "A=4,B_X=5,one=1,tag=a-attrs,two=2 line");
+    remove(docker, "a-attrs");
+}
+
+#[test]
+fn a_container_whose_image_lost_its_name_is_listed_by_its_id() {
+    require_engine!("dockerd");
+    let docker = shared();
+    docker.docker(["tag", "busybox", "a-lost:1"]).run().ok();
+    docker.docker(["create", "--name", "a-loser", "a-lost:1", "true"]).run().ok();
+    let image = || {
+        docker
+            .docker(["ps", "--all", "--filter", "name=a-loser", "--format", "{{.Image}}"])
+            .run()
+            .ok()
+            .text()
+            .to_owned()
+    };
+    assert_eq!(image(), "a-lost:1");
+    docker.docker(["rmi", "--force", "a-lost:1"]).run().ok();
+    assert!(!image().contains("a-lost") && image().len() == 12, "{}", image());
+    remove(docker, "a-loser");
 }
