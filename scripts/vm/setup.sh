@@ -12,7 +12,7 @@ vm=${GANTRY_VM_DIR:-$here/../../.cache/vm}
 suite=trixie
 tools="qemu-system-x86,virtiofsd"
 guest="linux-image-cloud-amd64,systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,udev,kmod,procps,iproute2,strace,\
-busybox-static,uidmap,apparmor,runc,crun,criu,ca-certificates"
+busybox-static,uidmap,apparmor,runc,crun,criu,ca-certificates,docker.io,docker-cli,docker-registry,iptables,curl"
 
 mkdir -p "$vm"
 vm=$(readlink -f "$vm")
@@ -57,16 +57,17 @@ wait "$extracting"
 install -m 755 "$here/guest/plain" "$vm/root/sbin/plain"
 install -m 755 "$here/guest/init" "$vm/root/sbin/init.gantry"
 units=$vm/root/etc/systemd/system
-install -m 644 "$here"/guest/gantry-vm.* "$units/"
+install -m 644 "$here"/guest/gantry-vm* "$units/"
 # A guest that lives for seconds, without a disk or devices that come, starts four times faster without these.
 for unit in ldconfig systemd-udev-trigger systemd-udevd systemd-journal-catalog-update systemd-hwdb-update \
     systemd-tmpfiles-setup-dev systemd-tmpfiles-setup-dev-early systemd-update-done systemd-machine-id-commit \
     systemd-pcrmachine systemd-random-seed systemd-sysusers systemd-firstboot systemd-modules-load \
     systemd-binfmt systemd-timesyncd systemd-journal-flush systemd-pstore kmod-static-nodes e2scrub_reap apparmor \
+    containerd docker docker-registry serial-getty@ttyS0 \
     modprobe@efi_pstore modprobe@configfs modprobe@fuse modprobe@drm modprobe@loop modprobe@dm_mod; do
     ln -sf /dev/null "$units/$unit.service"
 done
-for unit in systemd-udevd-control.socket systemd-udevd-kernel.socket sys-kernel-debug.mount \
+for unit in systemd-udevd-control.socket systemd-udevd-kernel.socket docker.socket sys-kernel-debug.mount \
     sys-kernel-tracing.mount dev-hugepages.mount dev-mqueue.mount sys-fs-fuse-connections.mount; do
     ln -sf /dev/null "$units/$unit"
 done

@@ -18,6 +18,11 @@ use crate::session::Session;
 const MARK: &str = "# Written by `gantry install`; `gantry uninstall` removes it.\n";
 const UNIT: &str = "etc/systemd/system/gantryd.service";
 const SOCKET: &str = "etc/systemd/system/gantryd.socket";
+const DOCKER_SOCKET: &str = "etc/systemd/system/gantryd-docker.socket";
+/// What systemd starts, the sockets first.
+const UNITS: [&str; 3] = ["gantryd.socket", "gantryd-docker.socket", "gantryd.service"];
+/// Who may speak to docker's socket, where there is such a group: docker's word.
+const GROUP: &str = "docker";
 const LINKS: &str = "etc/tmpfiles.d/gantry.conf";
 
 /// Install Gantry as this machine's engine
@@ -92,7 +97,13 @@ impl Verb for Install {
             );
             roles.iter().try_for_each(|role| check_free(*role))?;
         }
-        let files = [(UNIT, unit(&daemon)), (SOCKET, socket()), (LINKS, links(&roles))];
+        let group = if has_group(&self.root) { GROUP } else { "root" };
+        let files = [
+            (UNIT, unit(&daemon)),
+            (SOCKET, socket()),
+            (DOCKER_SOCKET, docker_socket(group)),
+            (LINKS, links(&roles)),
+        ];
         for (path, text) in &files {
             let path = self.root.join(path);
             check_ours(&path)?;
@@ -105,10 +116,11 @@ impl Verb for Install {
             fs::write(&path, text).with_context(what)?;
             output::line(format!("wrote {}", path.display()));
         }
+        let enable = [&["systemctl", "enable", "--now"][..], &UNITS].concat();
         let commands: [&[&str]; 3] = [
             &["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/gantry.conf"],
             &["systemctl", "daemon-reload"],
-            &["systemctl", "enable", "--now", "gantryd.socket", "gantryd.service"],
+            &enable,
         ];
         if is_live {
             run_all(&commands, self.dry_run)?;
@@ -122,12 +134,10 @@ impl Verb for Uninstall {
         let is_live = self.root == Path::new("/");
         let links = fs::read_to_string(self.root.join(LINKS)).unwrap_or_default();
         if is_live && self.root.join(UNIT).exists() {
-            run_all(
-                &[&["systemctl", "disable", "--now", "gantryd.socket", "gantryd.service"]],
-                self.dry_run,
-            )?;
+            let disable = [&["systemctl", "disable", "--now"][..], &UNITS].concat();
+            run_all(&[&disable], self.dry_run)?;
         }
-        for path in [UNIT, SOCKET, LINKS].map(|path| self.root.join(path)) {
+        for path in [UNIT, SOCKET, DOCKER_SOCKET, LINKS].map(|path| self.root.join(path)) {
             if !path.exists() {
                 continue;
             }
@@ -189,7 +199,20 @@ fn check_free(role: Role) -> Result<()> {
             );
         }
     }
+    let service = role.service();
+    for unit in [format!("{service}.socket"), format!("{service}.service")] {
+        let asked = Command::new("systemctl").args(["is-enabled", "--quiet", &unit]).output();
+        ensure!(
+            !asked.is_ok_and(|output| output.status.success()),
+            "another engine's {unit} is enabled, and would have these sockets from the next boot on: systemctl disable --now {unit}"
+        );
+    }
     Ok(())
+}
+
+fn has_group(root: &Path) -> bool {
+    let groups = fs::read_to_string(root.join("etc/group")).unwrap_or_default();
+    groups.lines().any(|line| line.split(':').next() == Some(GROUP))
 }
 
 /// A file that somebody else wrote stays.
@@ -212,8 +235,9 @@ fn unit(daemon: &Path) -> String {
     format!(
         "{MARK}[Unit]
 Description=Gantry container engine
-After=network.target local-fs.target dbus.service gantryd.socket
-Wants=network-online.target
+After=network-online.target nss-lookup.target firewalld.service time-set.target local-fs.target dbus.service
+After=gantryd.socket gantryd-docker.socket
+Wants=network-online.target gantryd-docker.socket
 Requires=gantryd.socket
 
 [Service]
@@ -252,6 +276,27 @@ ListenStream=/run/gantry/gantry.sock.ttrpc
 SocketMode=0660
 SocketUser=root
 SocketGroup=root
+DirectoryMode=0711
+RemoveOnStop=yes
+
+[Install]
+WantedBy=sockets.target
+"
+    )
+}
+
+/// The socket of Docker's API: one of its own, as others may speak to it.
+fn docker_socket(group: &str) -> String {
+    format!(
+        "{MARK}[Unit]
+Description=Socket of the Docker API of the Gantry container engine
+
+[Socket]
+ListenStream={DEFAULT_SOCKET}
+Service=gantryd.service
+SocketMode=0660
+SocketUser=root
+SocketGroup={group}
 DirectoryMode=0711
 RemoveOnStop=yes
 

@@ -261,7 +261,8 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         }
         Some(path) => Some(std::fs::read_to_string(path).with_context(|| format!("seccomp-profile {path}"))?),
     };
-    let ours = config.runtimes.iter().filter(|(_, table)| table.path.is_none()).map(|(name, _)| name.as_str());
+    let ours =
+        config.runtimes.iter().filter(|(_, table)| table.path.is_none()).map(|(name, _)| name.as_str());
     let runc_like = ours.chain([DEFAULT_RUNTIME, RUNC]).map(str::to_owned).collect();
     Ok(Settings {
         root: config.store.root.clone(),
@@ -275,7 +276,9 @@ fn settings(config: &Config, daemon: &DockerDaemon) -> Result<Settings> {
         runc_like,
         log: LogOptions { driver: said.log_driver.clone(), options: said.log_opts.clone() },
         cgroup_parent: said.cgroup_parent.clone().unwrap_or_default(),
-        systemd_cgroups: said.cgroup_driver.map_or_else(is_systemds, |driver| driver == CgroupDriver::Systemd),
+        systemd_cgroups: said
+            .cgroup_driver
+            .map_or_else(is_systemds, |driver| driver == CgroupDriver::Systemd),
         init: init(),
         init_by_default: said.init,
         shm_size: said.shm_bytes,

@@ -10,6 +10,7 @@ mod conmon;
 mod containerd;
 mod docker;
 mod engine;
+mod installed;
 mod podman;
 mod shim;
 mod store;

@@ -1,4 +1,4 @@
-//! Tests in the virtual machine of `scripts/vm`: cgroup v2 with every controller, systemd, AppArmor, all capabilities.
+//! What runs in the machine, and what came of it.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -6,88 +6,23 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What runs in every gate, in about a minute: each of the machine's abilities once.
-const SMOKE: &[(&str, &[&str])] = &[
-    ("cgroup", &["limits::blockIO", "limits::cpu", "limits::memory", "limits::pids"]),
-    (
-        "runtime",
-        &[
-            "apparmor::",
-            "limits::limits_of",
-            "limits::the_memory_limit_kills",
-            "limits::block_throttles",
-            "systemd::",
-            "update::every_flag",
-        ],
-    ),
-    ("shim", &["cause::", "handed::", "limits::", "sandbox::"]),
-];
-
-/// How the suites run in `conformance`: the first process, and a lower kernel version for the runtime.
-const PASSES: &[(Init, Option<&str>)] =
-    &[(Init::Plain, None), (Init::Systemd, None), (Init::Plain, Some("5.10"))];
-
-/// The first process of the virtual machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Init {
-    Plain,
-    Systemd,
-}
-
-/// A program of tests: its name here, its package, its target.
-const SUITES: &[(&str, &str, &str)] = &[
-    ("cgroup", "gantry-cgroup", "it"),
-    ("runtime", "gantry-runtime-bin", "it"),
-    ("security", "gantry-runtime-bin", "security"),
-    ("shim", "gantry-shim-bin", "it"),
-];
-/// As the gate builds them, so that nothing is built twice.
-const FEATURES: &str = "gantry-runtime-bin/failpoints";
-const SMOKE_SECONDS: u32 = 300;
-const PASS_SECONDS: u32 = 1800;
-
-/// A short look at what the host cannot have; what came of it in a line.
-pub(crate) fn smoke() -> Result<String, Box<dyn Error>> {
-    let built = Built::new()?;
-    let script = SMOKE.iter().map(|(suite, filters)| built.line(suite, filters)).collect();
-    let counts = built.run(Init::Systemd, None, SMOKE_SECONDS, script)?;
-    counts.report("virtual machine")
-}
-
-/// Every test of the cgroups, of the runtime and of the shim, under each first process and with the paths for old kernels.
-pub(crate) fn conformance() -> Result<(), Box<dyn Error>> {
-    let built = Built::new()?;
-    let mut failed = Vec::new();
-    for &(init, kernel) in PASSES {
-        let name = format!("{init:?} init, kernel features {}", kernel.unwrap_or("as they are"));
-        println!("virtual machine, {name}");
-        let script = SUITES.iter().map(|(suite, ..)| built.line(suite, &[])).collect();
-        let counts = built.run(init, kernel, PASS_SECONDS, script)?;
-        failed.extend(counts.report(&name).err());
-    }
-    let mut reasons = failed.iter().map(ToString::to_string).collect::<Vec<_>>();
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    reasons.insert(0, "conformance in the virtual machine:".into());
-    Err(reasons.join("\n  ").into())
-}
+use super::{BOOTS, FEATURES, Init, SUITES};
 
 /// The programs of the suites, and the directory that they and the runtime are in.
-struct Built {
+pub(super) struct Built {
     directory: PathBuf,
     programs: Vec<(&'static str, PathBuf)>,
 }
 
 impl Built {
     /// Makes sure that the machine exists, and builds what runs in it.
-    fn new() -> Result<Self, Box<dyn Error>> {
+    pub(super) fn new() -> Result<Self, Box<dyn Error>> {
         if !Command::new("scripts/vm/setup.sh").status()?.success() {
             return Err("there is no virtual machine: scripts/vm/setup.sh failed".into());
         }
         let mut build = Command::new(env!("CARGO"));
         build.args(["build", "--quiet", "--package", "gantry-runtime-bin", "--package", "gantry-testkit"]);
-        build.args(["--package", "gantry-shim-bin"]);
+        build.args(["--package", "gantry-shim-bin", "--package", "gantryd", "--package", "gantry"]);
         if !build.args(["--features", FEATURES]).status()?.success() {
             return Err("cargo build failed".into());
         }
@@ -109,13 +44,39 @@ impl Built {
     }
 
     /// The shell's line that runs a suite.
-    fn line(&self, suite: &str, filters: &[&str]) -> String {
-        let program = self.programs.iter().find(|(name, _)| *name == suite);
-        let name = program.and_then(|(_, path)| path.file_name()).unwrap_or_default().to_string_lossy();
-        format!("echo 'suite {suite}'; /host/deps/{name} {} || status=1", filters.join(" "))
+    pub(super) fn line(&self, suite: &str, filters: &[&str]) -> String {
+        format!("echo 'suite {suite}'; {} {} || status=1", self.program(suite), filters.join(" "))
     }
 
-    fn run(
+    fn program(&self, suite: &str) -> String {
+        let program = self.programs.iter().find(|(name, _)| *name == suite);
+        let name = program.and_then(|(_, path)| path.file_name()).unwrap_or_default().to_string_lossy();
+        format!("/host/deps/{name}")
+    }
+
+    /// The lines of a machine on which Gantry is installed: a test a boot, each of which ends the boot in another way.
+    pub(super) fn installed(&self) -> Vec<String> {
+        let program = self.program("engine");
+        let suites: Vec<String> = (1..=BOOTS).map(|boot| format!("echo 'suite boot {boot}'")).collect();
+        let lines = [
+            "export GANTRY_INSTALLED=/usr/local/lib/gantry; export PATH=$PATH:$GANTRY_INSTALLED",
+            "mkdir -p $GANTRY_INSTALLED; boot=$(cat /exchange/boot)",
+            // On its own disk, and once: later boots have what was put in its place.
+            "[ $boot != 1 ] || cp /host/gantry /host/gantryd /host/gantry-runtime \
+             /host/containerd-shim-gantry-v2 $GANTRY_INSTALLED",
+            // All are told at once, so that a boot that never comes is missed.
+            &format!("[ $boot != 1 ] || {{ {}; }}", suites.join("; ")),
+            &format!("{program} installed::boot_$boot || status=1"),
+            "[ $status = 0 ] || { journalctl --no-pager --unit gantryd | tail -n 50; exit 1; }",
+            "case $boot in",
+            "1) : > /exchange/again; systemctl reboot; sleep 600 ;;",
+            "2) : > /exchange/again; sync; echo b > /proc/sysrq-trigger; sleep 600 ;;",
+            "esac",
+        ];
+        lines.map(str::to_owned).to_vec()
+    }
+
+    pub(super) fn run(
         &self,
         init: Init,
         kernel: Option<&str>,
@@ -127,15 +88,21 @@ impl Built {
             vec!["mount -t tmpfs -o mode=1777 tests /mnt; cd /mnt; export TMPDIR=/mnt; status=0".to_owned()];
         script.push("export GANTRY_TEST_SKIPS=/mnt/skips; : > $GANTRY_TEST_SKIPS".into());
         script.push("export GANTRY_SHIM=/host/containerd-shim-gantry-v2".into());
+        // The machine is of this run alone.
+        script.push("export GANTRY_ISOLATED=1".into());
         script.extend(kernel.map(|version| format!("export GANTRY_KERNEL_FEATURES={version}")));
         script.extend(lines);
         script.push("cat $GANTRY_TEST_SKIPS; exit $status".into());
         let mut command = Command::new("scripts/vm/run.sh");
-        if init == Init::Systemd {
-            command.arg("--systemd");
-        }
-        command.args(["--memory", "3072", "--seconds", &seconds.to_string(), "--share"]);
-        command.arg(&self.directory).arg("--").arg(script.join("\n"));
+        match init {
+            Init::Plain => &mut command,
+            Init::Systemd => command.arg("--systemd"),
+            Init::Installed => command.arg("--installed"),
+        };
+        command.args(["--memory", "4096", "--seconds", &seconds.to_string(), "--share"]);
+        // Tests have files beside their sources.
+        command.arg(&self.directory).arg("--tree").arg(std::env::current_dir()?);
+        command.arg("--").arg(script.join("\n"));
         let mut child = command.stdout(Stdio::piped()).spawn()?;
         let mut counts = Counts::default();
         for line in BufReader::new(child.stdout.take().ok_or("no output")?).lines() {
@@ -160,7 +127,7 @@ fn executable(message: &str) -> Option<PathBuf> {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+pub(super) struct Counts {
     passed: usize,
     failed: usize,
     /// The tests that left early, which count as passed in the results.
@@ -184,7 +151,7 @@ impl Counts {
     }
 
     /// An error unless every suite ran to its end, and something passed.
-    fn report(&self, name: &str) -> Result<String, Box<dyn Error>> {
+    pub(super) fn report(&self, name: &str) -> Result<String, Box<dyn Error>> {
         let passed = self.passed.saturating_sub(self.skips.len());
         let summary =
             format!("{name}: {passed} passed, {} failed, {} skipped", self.failed, self.skips.len());
