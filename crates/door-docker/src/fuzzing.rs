@@ -20,6 +20,7 @@ fn record(options: Options) -> Record {
         mounts: Vec::new(),
         state: State::default(),
         endpoint: None,
+        userns: None,
         restart_count: 0,
         log_path: None,
         labels: options.labels.clone(),
