@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 
 use gantry_e2e::{Docker, Gantryd, Raw, require_engine};
-use gantry_testkit::skip_test;
+use gantry_testkit::{Namespace, skip_test};
 use serde_json::{Value, json};
 
 /// How many requests with bodies are changed at random.
@@ -164,12 +164,15 @@ fn mutate(value: &mut Value, random: &mut Random) {
 struct Engine {
     daemon: Gantryd,
     docker: Docker,
+    /// Its host's network, in which it alone writes rules.
+    _host: Namespace,
 }
 
 impl Engine {
     fn start(name: &str) -> Option<Self> {
-        let (daemon, docker) = Docker::engine(name);
-        Some(Self { daemon: daemon?, docker })
+        let host = Namespace::new("network", &[]);
+        let (daemon, docker) = Docker::engine_apart(&host, name);
+        Some(Self { daemon: daemon?, docker, _host: host })
     }
 
     fn assert_unharmed(&self) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gantry_e2e::{Docker, on_reference, require_engine};
-use gantry_testkit::{skip_test, until_true};
+use gantry_testkit::{Namespace, skip_test, until_true};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{remove, shared};
@@ -71,7 +71,8 @@ fn is_old(docker: &Docker) -> bool {
 #[test]
 fn a_new_volume_is_filled_whole_or_not_at_all() {
     require_engine!("dockerd");
-    let (daemon, docker) = Docker::engine("gt-engf");
+    let host = Namespace::new("network", &[]);
+    let (daemon, docker) = Docker::engine_apart(&host, "gt-engf");
     let Some(daemon) = daemon else { skip_test!("the reference is not killed") };
     let script =
         format!("mkdir /many; i=0; while [ $i -lt {FILES} ]; do echo $i > /many/$i; i=$((i+1)); done");
@@ -134,7 +135,8 @@ fn copies_from_what_ends_at_that_moment_succeed_or_say_why() {
                 last += usize::from(output.status.success());
             }
         }
-        assert!(last > 0, "round {round}: nothing was copied");
+        // The other may have gone before the first copy.
+        assert!(!keeps || last > 0, "round {round}: nothing was copied");
         if keeps {
             remove(docker, &name);
         } else {
