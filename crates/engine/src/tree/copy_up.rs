@@ -60,6 +60,10 @@ impl Engine {
         };
         let (target, path) = (point.target.clone(), volume.to_owned());
         let volume = self.volume(&point.name).await?;
+        if record.userns.is_some() && crate::userns::is_bind(&volume) {
+            // What is the image's root's would be the host's there.
+            return Ok(());
+        }
         // Two containers that are made at once have the same volume, maybe.
         let _one = self.shared.volumes.lock().await;
         self.blocking("filling a volume", move || {

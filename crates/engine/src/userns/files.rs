@@ -77,8 +77,8 @@ pub(crate) fn map_mounts(
     Ok(())
 }
 
-/// Whether a volume is a directory of the host's.
-fn is_bind(volume: &crate::Volume) -> bool {
+/// Whether a volume is a directory of the host's, whose files are in the host's ids.
+pub(crate) fn is_bind(volume: &crate::Volume) -> bool {
     let words = volume.options.get("o").map_or("", String::as_str);
     words.split(',').any(|word| matches!(word, "bind" | "rbind"))
 }

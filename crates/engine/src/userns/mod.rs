@@ -15,7 +15,7 @@ mod subordinate;
 pub use ids::{IdMaps, Origin, Userns};
 pub use mode::DefaultMode;
 
-pub(crate) use files::{Shift, map_mounts, tmpfs_owner};
+pub(crate) use files::{Shift, is_bind, map_mounts, tmpfs_owner};
 pub(crate) use ranges::Ranges;
 pub(crate) use start::Entered;
 

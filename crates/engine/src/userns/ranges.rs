@@ -168,6 +168,6 @@ mod tests {
         let taken = ranges.taken();
         let firsts: std::collections::BTreeSet<u32> = taken.values().map(root).collect();
         assert_eq!(firsts.len(), 400);
-        assert!(firsts.iter().all(|first| (first - FREE.first) % 1000 == 0));
+        assert!(firsts.iter().all(|first| (first - FREE.first).is_multiple_of(1000)));
     }
 }

@@ -9,25 +9,27 @@ use rustix::fs::statfs;
 use super::Finding;
 
 /// Since when the layers of overlayfs can be id-mapped.
-const KERNEL: (u32, u32) = (5, 19);
+const KERNEL: Version = (5, 19);
 /// Where the daemon's files are, unless it is told otherwise.
 const ROOT: &str = "/var/lib/gantry";
 /// dockerd's configuration, which the daemon reads.
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// A version of Linux.
+type Version = (u32, u32);
+
 /// File systems that map no ids, or only in newer kernels than the rest: magic numbers of statfs(2), name, since when.
-const UNMAPPED: [(u64, &str, Option<(u32, u32)>); 6] = [
+const UNMAPPED: [(u64, &str, Option<Version>); 5] = [
     (0x6969, "NFS", None),
     (0x794c_7630, "overlayfs", None),
     (0x0102_1997, "9p", None),
     (0x6573_5546, "FUSE", Some((6, 12))),
     (0x0102_1994, "tmpfs", Some((6, 3))),
-    (0x2fc1_2fc1, "ZFS", None),
 ];
 const SUBJECT: &str = "user ids";
 
 /// What is known of the machine.
 struct Facts {
-    kernel: (u32, u32),
+    kernel: Version,
     /// Of the file system that the daemon's files are on.
     magic: u64,
     /// `userns-remap` of daemon.json.
@@ -59,7 +61,7 @@ fn judge(facts: &Facts) -> Finding {
             format!("use Linux {}.{} or newer", KERNEL.0, KERNEL.1),
         );
     }
-    let unmapped = |(magic, _, since): &&(u64, &str, Option<(u32, u32)>)| {
+    let unmapped = |(magic, _, since): &&(u64, &str, Option<Version>)| {
         *magic == facts.magic && since.is_none_or(|since| facts.kernel < since)
     };
     if let Some((_, name, _)) = UNMAPPED.iter().find(unmapped) {
