@@ -18,6 +18,13 @@ pub(crate) struct Address {
     pub(crate) protocol: String,
 }
 
+/// How a shim is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    Ttrpc,
+    Grpc,
+}
+
 /// What is no address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{reason}: {said:?}")]
@@ -90,13 +97,20 @@ impl Address {
         }
         match self.protocol.as_str() {
             "ttrpc" => {}
-            "grpc" => return Err("the shim speaks gRPC, which this daemon does not speak to shims"),
+            // containerd has no older one over gRPC either.
+            "grpc" if self.version == 3 => {}
+            "grpc" => return Err("the shim speaks gRPC, and not version 3 of the Task service"),
             _ => return Err("the shim speaks a protocol that is not known"),
         }
         if self.socket().is_none() {
             return Err("the shim serves no socket in the file system");
         }
         Ok(self)
+    }
+
+    /// What it speaks.
+    pub(crate) fn protocol(&self) -> Protocol {
+        if self.protocol == "grpc" { Protocol::Grpc } else { Protocol::Ttrpc }
     }
 
     /// The path of its socket.
@@ -135,7 +149,9 @@ mod tests {
         let endpoint = "ttrpc+unix:///x";
         let address = Address::of_endpoint(endpoint, 3).unwrap();
         assert_eq!((address.socket(), address.endpoint().as_str()), (Some("/x".into()), endpoint));
-        for wrong in ["unix:///x", "grpc+unix:///x", "ttrpc+vsock://1:2", ""] {
+        assert_eq!(address.protocol(), Protocol::Ttrpc);
+        assert_eq!(Address::of_endpoint("grpc+unix:///x", 3).unwrap().protocol(), Protocol::Grpc);
+        for wrong in ["unix:///x", "tcp+unix:///x", "ttrpc+vsock://1:2", "grpc+vsock://1:2", ""] {
             assert!(Address::of_endpoint(wrong, 3).is_err(), "{wrong}");
         }
         assert!(Address::of_endpoint(endpoint, 7).is_err());
@@ -149,7 +165,7 @@ mod tests {
             b"\xff",
             b"{}",
             br#"{"version":4,"address":"unix:///x","protocol":"ttrpc"}"#,
-            br#"{"version":3,"address":"unix:///x","protocol":"grpc"}"#,
+            br#"{"version":2,"address":"unix:///x","protocol":"grpc"}"#,
             br#"{"version":3,"address":"vsock://1:2","protocol":"ttrpc"}"#,
         ] {
             assert!(Address::parse(said).is_err(), "{}", said.escape_ascii());

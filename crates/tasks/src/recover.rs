@@ -216,14 +216,10 @@ async fn reach(inner: &Arc<Inner>, group: &str, bundles: &[Found]) -> Result<Arc
     };
     let mut reason = "it has no address".to_owned();
     for bundle in bundles {
-        let Some((address, socket)) =
-            bundle.address.as_ref().and_then(|address| Some((address.clone(), address.socket()?)))
-        else {
-            continue;
-        };
-        match Client::connect(&socket).await {
-            Ok(client) => return Ok(taken(address, client, None)),
-            Err(error) => reason = format!("{}: {error}", socket.display()),
+        let Some(address) = &bundle.address else { continue };
+        match Client::reach(address).await {
+            Ok(client) => return Ok(taken(address.clone(), client, None)),
+            Err(error) => reason = format!("{}: {error}", address.address),
         }
     }
     if !program.ours || bundles.iter().all(|bundle| bundle.is_deleted) {

@@ -460,7 +460,6 @@ pub(crate) async fn watch(inner: Arc<Inner>, shim: Arc<Shim>, client: Client, ch
 
 /// Connects to a shim that lives on though the connection has ended.
 async fn reconnect(shim: &Shim, child: Option<&mut Child>) -> Option<Client> {
-    let socket = shim.address.socket()?;
     let deadline = Instant::now() + DYING;
     match child {
         Some(child) => loop {
@@ -473,7 +472,7 @@ async fn reconnect(shim: &Shim, child: Option<&mut Child>) -> Option<Client> {
         // It may be about to be gone, with the connection first and the socket after that.
         None => tokio::time::sleep(DYING_PAUSE).await,
     }
-    Client::connect(&socket).await.ok()
+    Client::reach(&shim.address).await.ok()
 }
 
 /// Reaps a shim that has ended, if it is our child, and says how it ended and what it said.
@@ -553,13 +552,14 @@ pub(crate) async fn open(
     } else {
         launcher.start_foreign(program, &owned.launch()).await?
     };
-    connected(started)
+    connected(started).await
 }
 
 /// The parts of a shim that was started.
-pub(crate) fn connected(started: Started) -> Result<(Client, Address, Option<Child>), Error> {
+pub(crate) async fn connected(started: Started) -> Result<(Client, Address, Option<Child>), Error> {
     let Started { address, child, stream } = started;
-    let stream = tokio::net::UnixStream::from_std(stream);
-    let stream = stream.map_err(Error::file("connecting to", &address.address))?;
-    Ok((Client::of(stream), address, child))
+    let failed = || Error::file("connecting to", &address.address);
+    let stream = tokio::net::UnixStream::from_std(stream).map_err(failed())?;
+    let client = Client::of(address.protocol(), stream).await.map_err(failed())?;
+    Ok((client, address, child))
 }

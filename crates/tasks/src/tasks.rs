@@ -626,7 +626,7 @@ pub(crate) async fn start(
             return Err(error);
         }
     };
-    let (client, address, child) = connected(started)?;
+    let (client, address, child) = connected(started).await?;
     let Parts { options, program, group, .. } = parts;
     Ok(adopt(inner, key.0.clone(), group, program, options, address, client, child))
 }

@@ -4,37 +4,21 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use gantry_ttrpc::client::{Calls, Options, RequestError};
-use gantry_ttrpc::{Code, Status};
+use gantry_ttrpc::Status;
+use gantry_ttrpc::client::{Calls, Options};
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::CallError;
+
 /// What is read at once; on the stack, so that an idle connection has no buffer.
 const READ_BYTES: usize = 16 << 10;
 
-/// Why a call has no answer.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
-    /// The server refused.
-    #[error(transparent)]
-    Status(Status),
-    /// The request was not sent.
-    #[error(transparent)]
-    Request(RequestError),
-    /// The connection has ended. Whether the call was heard is not known.
-    #[error("the connection has ended")]
-    Closed,
-    /// The time limit passed.
-    #[error("no answer within {0:?}")]
-    Timeout(Duration),
-}
-
 /// A connection. Clones share it; it ends with [`close`](Self::close), or by the server.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
+pub(crate) struct Connection {
     shared: Arc<Shared>,
 }
 
@@ -72,7 +56,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-impl Client {
+impl Connection {
     /// Connects to a socket.
     ///
     /// # Errors
@@ -81,7 +65,7 @@ impl Client {
         Ok(Self::of(UnixStream::connect(path).await?))
     }
 
-    /// A client on a connection.
+    /// Takes a connection that was made.
     pub(crate) fn of(stream: UnixStream) -> Self {
         let (ended, _) = watch::channel(false);
         let shared = Arc::new(Shared { stream, state: Mutex::default(), wake: Notify::new(), ended });
@@ -226,11 +210,4 @@ async fn drive(shared: Arc<Shared>) {
     state.callers.clear();
     drop(state);
     shared.ended.send_replace(true);
-}
-
-impl CallError {
-    /// Whether the server does not have the method.
-    pub(crate) fn is_unimplemented(&self) -> bool {
-        matches!(self, Self::Status(status) if status.code == Code::Unimplemented as i32)
-    }
 }

@@ -14,6 +14,7 @@ mod faults_events;
 mod faults_limits;
 mod faults_power;
 mod faults_shim;
+mod grpc;
 mod gvisor;
 mod life;
 mod limits;
@@ -24,8 +25,8 @@ mod restarts;
 mod runtimes;
 mod soak;
 mod upgrade;
-
 mod userns;
+
 use std::sync::OnceLock;
 
 use gantry_e2e::{Gantryd, image_archive};

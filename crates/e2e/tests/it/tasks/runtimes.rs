@@ -10,7 +10,7 @@ use super::{Case, DEBIAN, TRAP, loaded_with, ours, shared};
 use crate::in_terminal;
 
 /// The life of a task with whatever shim the case has.
-fn life(case: &Case<'_>) {
+pub(super) fn life(case: &Case<'_>) {
     let output =
         case.run(&["--rm"], &["sh", "-c", "read line; echo got $line; exit 7"]).stdin("it\n").run().exits(7);
     assert_eq!(output.text(), "got it");
