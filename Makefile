@@ -48,14 +48,16 @@ bench-engine: COUNT := $(if $(filter command environment,$(firstword $(origin CO
 bench-engine: setup
 	@scripts/bench-engine.sh --count $(COUNT) $(if $(PART),--part $(PART)) $(ENGINES)
 
-## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats) and DIR, a built
-## checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS for several in one run: docs/conformance.md. RUNTIME may be given.
+## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats, containerd) and DIR, a
+## built checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS, CONTAINERD for several in one run: docs/conformance.md. RUNTIME
+## may be given, and DAEMON for containerd's.
 SUITES = $(if $(SUITE),$(SUITE)=$(DIR)) $(if $(CONTEST),contest=$(CONTEST)) \
-	$(if $(RUNTIME_TOOLS),runtime-tools=$(RUNTIME_TOOLS)) $(if $(CRUN),crun=$(CRUN)) $(if $(BATS),bats=$(BATS))
+	$(if $(RUNTIME_TOOLS),runtime-tools=$(RUNTIME_TOOLS)) $(if $(CRUN),crun=$(CRUN)) $(if $(BATS),bats=$(BATS)) \
+	$(if $(CONTAINERD),containerd=$(CONTAINERD))
 # The suites have variables of these names.
-unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS RUNTIME
+unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS CONTAINERD RUNTIME DAEMON
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
-	@cargo xtask conformance --runtime $(RUNTIME) $(SUITES)
+	@cargo xtask conformance --runtime $(RUNTIME) $(if $(DAEMON),--daemon $(DAEMON)) $(SUITES)
 
 ## The tests of the daemon with newer clients: ctr of containerd 2.x, and dockerd 28 with its images in containerd, of Debian sid.
 ## FILTER may be given: scripts/engines.sh.

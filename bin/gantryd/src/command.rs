@@ -17,7 +17,8 @@ commands:
   gc --dry-run [--json]    say what that would remove and keep, each with why; changes nothing
   repair [--yes]           make a new database from what is left of a damaged one; without --yes, say what that would do
   config default           print the configuration that holds without a file
-  config dump              print the configuration that the file makes
+  config dump              print the configuration that the file makes; `migrate` is the same, which containerd has for its own
+  oci-hook [--] PROGRAM …  execute a program as a hook, with {{pid}}, {{rootfs}}, {{id}} and others filled in, as containerd's binary does
   run                      run one container of an image layout: gantryd run --help
 
 flags:
@@ -115,7 +116,7 @@ impl Command {
             ["repair"] => Self::Repair(options, if has("yes") { Consent::Given } else { Consent::Wanting }),
             ["upgrade"] => Self::Upgrade(options),
             ["config", "default"] => Self::ConfigDefault,
-            ["config", "dump"] => Self::ConfigDump(options),
+            ["config", "dump" | "migrate"] => Self::ConfigDump(options),
             ["help"] => Self::Help,
             words => bail!("{:?} is no command", words.join(" ")),
         };

@@ -6,6 +6,7 @@
 //!           ├► gc: the daemon's collector, or the store without a daemon
 //!           ├► repair: a new database from what is left of a damaged one
 //!           ├► config default, config dump
+//!           ├► oci-hook: a hook of a container whose arguments tell of that
 //!           └► run: one container of an image layout, without a daemon
 //! ```
 //! The one place that puts concrete parts together. It never forks itself, and holds no state but what its parts hold.
@@ -13,6 +14,7 @@
 
 mod command;
 mod gc;
+mod hook;
 mod repair;
 mod run;
 mod serve;
@@ -25,6 +27,9 @@ fn main() -> ExitCode {
     let mut given = std::env::args().skip(1).peekable();
     if given.next_if(|word| word == "run").is_some() {
         return run::main(given);
+    }
+    if given.next_if(|word| word == "oci-hook").is_some() {
+        return ended(hook::run(given));
     }
     let result = match Command::parse(given) {
         Ok(Command::Serve(options)) => serve::run(&options),
@@ -47,6 +52,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    ended(result)
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

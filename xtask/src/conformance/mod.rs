@@ -1,6 +1,6 @@
-//! Other projects' test suites, run on a runtime and compared with the lists of `conformance/`.
+//! Other projects' test suites, run on a runtime or a daemon and compared with the lists of `conformance/`.
 //!
-//! `cargo xtask conformance [--runtime PATH] SUITE=DIRECTORY...`, where the directory is a built checkout of the suite:
+//! `cargo xtask conformance [--runtime PATH] [--daemon PATH] SUITE=DIRECTORY...`, where the directory is a built checkout of the suite:
 //! `docs/conformance.md` says how each has to be built. Needs root. Each part of a suite runs in namespaces and cgroups
 //! of its own (`scripts/isolated.sh`), so that what one leaves behind does not reach the next.
 //!
@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use list::{Comparison, List};
 use suite::Suite;
 
-const USAGE: &str = "usage: cargo xtask conformance [--runtime PATH] SUITE=DIRECTORY...
-suites: contest, runtime-tools, crun, bats";
-/// What is tested unless something else is asked for.
-const RELEASE: &str = "target/x86_64-unknown-linux-gnu/release/gantry-runtime";
+const USAGE: &str = "usage: cargo xtask conformance [--runtime PATH] [--daemon PATH] SUITE=DIRECTORY...
+suites: contest, runtime-tools, crun, bats; containerd, of a daemon";
+/// Where what is tested is, unless something else is asked for.
+const RELEASE: &str = "target/x86_64-unknown-linux-gnu/release";
 
 /// What became of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,7 @@ type Results = BTreeMap<String, Outcome>;
 /// What the arguments ask for.
 struct Request {
     runtime: PathBuf,
+    daemon: PathBuf,
     suites: Vec<(Suite, PathBuf)>,
 }
 
@@ -56,7 +57,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let request = parse(arguments)?;
     let mut worse = 0;
     for (suite, directory) in &request.suites {
-        let results = run::suite(*suite, directory, &request.runtime)?;
+        let subject = if suite.is_of_daemons() { &request.daemon } else { &request.runtime };
+        let results = run::suite(*suite, directory, &existing(subject)?)?;
         let list = PathBuf::from("conformance").join(format!("{}.txt", suite.name()));
         let comparison = List::read(&list)?.compare(&results);
         show(*suite, &comparison);
@@ -66,12 +68,14 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 }
 
 fn parse(arguments: &[String]) -> Result<Request, Box<dyn Error>> {
-    let mut runtime = PathBuf::from(RELEASE);
+    let mut runtime = Path::new(RELEASE).join("gantry-runtime");
+    let mut daemon = Path::new(RELEASE).join("gantryd");
     let mut suites = Vec::new();
     let mut words = arguments.iter();
     while let Some(word) = words.next() {
-        if word == "--runtime" {
-            runtime = words.next().ok_or(USAGE)?.into();
+        if let "--runtime" | "--daemon" = word.as_str() {
+            let path = words.next().ok_or(USAGE)?.into();
+            *(if word == "--runtime" { &mut runtime } else { &mut daemon }) = path;
             continue;
         }
         let (name, directory) = word.split_once('=').ok_or(USAGE)?;
@@ -80,7 +84,7 @@ fn parse(arguments: &[String]) -> Result<Request, Box<dyn Error>> {
     if suites.is_empty() {
         return Err(USAGE.into());
     }
-    Ok(Request { runtime: existing(&runtime)?, suites })
+    Ok(Request { runtime, daemon, suites })
 }
 
 fn existing(path: &Path) -> Result<PathBuf, Box<dyn Error>> {

@@ -9,6 +9,8 @@ pub(crate) enum Format {
     Tap,
     /// contest's `1 / 2 : name : ok`.
     Contest,
+    /// `--- PASS: Test/case (0.10s)` of Go's test programs.
+    Go,
 }
 
 /// Reads what the part `part` of a suite has printed.
@@ -20,6 +22,7 @@ pub(crate) fn parse(format: Format, part: &str, text: &str) -> Results {
     for (name, outcome) in text.lines().filter_map(|line| match format {
         Format::Tap => tap(line),
         Format::Contest => contest(line),
+        Format::Go => go(line),
     }) {
         let name = format!("{part}/{}", name.trim().replace(": ", ":"));
         let worst = results.entry(name).or_insert(outcome);
@@ -59,6 +62,19 @@ fn contest(line: &str) -> Option<(&str, Outcome)> {
     Some((name, outcome))
 }
 
+/// With `-test.v=test2json` a control character comes before what the framework prints: what tests print need not end its line.
+fn go(line: &str) -> Option<(&str, Outcome)> {
+    let line = line.rsplit_once('\u{16}').map_or(line, |(_, rest)| rest);
+    let (word, rest) = line.trim_start().strip_prefix("--- ")?.split_once(": ")?;
+    let outcome = match word {
+        "PASS" => Outcome::Pass,
+        "SKIP" => Outcome::Skip,
+        "FAIL" => Outcome::Fail,
+        _ => return None,
+    };
+    Some((rest.rsplit_once(" (")?.0, outcome))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +111,15 @@ mod tests {
     #[test]
     fn name_that_is_used_twice_has_the_worse_outcome() {
         check(Format::Tap, "not ok 1 - a\nok 2 - a", &[("part/a", Outcome::Fail)]);
+    }
+
+    #[test]
+    fn tests_in_go_are_read() {
+        let text = "\u{16}=== RUN   TestA\nhello\u{16}--- FAIL: TestA (0.10s)\n\u{16}    --- PASS: TestA/b_c (0.00s)\n\
+                    --- SKIP: TestD (0.00s)\n--- of a diff: e (f)";
+        let expect =
+            [("part/TestA", Outcome::Fail), ("part/TestA/b_c", Outcome::Pass), ("part/TestD", Outcome::Skip)];
+        check(Format::Go, text, &expect);
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(crate) enum Suite {
     Crun,
     /// runc's tests/integration: one part a file.
     Bats,
+    /// containerd's integration/client: one part a file.
+    Containerd,
 }
 
 /// A piece of a suite that runs by itself.
@@ -64,7 +66,8 @@ const SELECTED: &[(Suite, &str, &[&str])] = &[
 ];
 
 impl Suite {
-    const ALL: [Suite; 4] = [Suite::Contest, Suite::RuntimeTools, Suite::Crun, Suite::Bats];
+    const ALL: [Suite; 5] =
+        [Suite::Contest, Suite::RuntimeTools, Suite::Crun, Suite::Bats, Suite::Containerd];
 
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|suite| suite.name() == name)
@@ -76,11 +79,21 @@ impl Suite {
             Suite::RuntimeTools => "runtime-tools",
             Suite::Crun => "crun",
             Suite::Bats => "bats",
+            Suite::Containerd => "containerd",
         }
     }
 
     pub(crate) fn format(self) -> Format {
-        if self == Suite::Contest { Format::Contest } else { Format::Tap }
+        match self {
+            Suite::Contest => Format::Contest,
+            Suite::Containerd => Format::Go,
+            _ => Format::Tap,
+        }
+    }
+
+    /// Whether what is tested is a daemon, not a runtime.
+    pub(crate) fn is_of_daemons(self) -> bool {
+        self == Suite::Containerd
     }
 
     /// The view of a hybrid host's cgroups: crun refuses one whose unified tree has controllers.
@@ -108,7 +121,7 @@ impl Suite {
     pub(crate) fn limit_seconds(self) -> u32 {
         match self {
             Suite::Contest | Suite::RuntimeTools => 120,
-            Suite::Crun => 300,
+            Suite::Crun | Suite::Containerd => 300,
             // idmap.bats unpacks a Debian for each of its tests.
             Suite::Bats => 900,
         }
@@ -126,6 +139,7 @@ impl Suite {
                 ("PYTHONDONTWRITEBYTECODE", "1".into()),
             ],
             Suite::Bats => vec![("RUNC", runtime.into())],
+            Suite::Containerd => Vec::new(),
         }
     }
 
@@ -155,6 +169,7 @@ impl Suite {
                 let script = ["script", "--quiet", "--return", "--command", &command, "/dev/null"];
                 Some(Part { name, command: script.map(OsString::from).into() })
             }),
+            Suite::Containerd => containerd(directory, runtime),
         }
     }
 }
@@ -180,6 +195,31 @@ fn contest(directory: &Path, runtime: &Path) -> Result<Vec<Part>, Box<dyn Error>
         parts.push(Part { name: name.to_owned(), command });
     }
     Ok(parts)
+}
+
+fn containerd(directory: &Path, daemon: &Path) -> Result<Vec<Part>, Box<dyn Error>> {
+    let script = Path::new("scripts/containerd-suite.sh").canonicalize()?;
+    let sources = directory.join("integration/client");
+    let chdir = format!("--chdir={}", sources.display());
+    files(&sources, |path| {
+        let name = path.file_name()?.to_str()?.strip_suffix("_test.go")?;
+        // Nothing of them is in the program.
+        let name = Some(name).filter(|name| !name.ends_with("_windows") && !name.ends_with("_fuzz"))?;
+        let text = std::fs::read_to_string(path).ok()?;
+        let tests: Vec<&str> = text.lines().filter_map(test_in_go).collect();
+        let mut command: Vec<OsString> = vec!["env".into(), chdir.clone().into(), script.clone().into()];
+        command.extend([daemon.into(), directory.join("bin").into()]);
+        command.extend(["-test.v=test2json", "-test.timeout=270s", "-test.run"].map(OsString::from));
+        command.push(format!("^({})$", tests.join("|")).into());
+        (!tests.is_empty()).then(|| Part { name: name.to_owned(), command })
+    })
+}
+
+/// The name of a test that a line defines.
+fn test_in_go(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("func Test")?;
+    let name = &line["func ".len()..line.find('(')?];
+    rest.contains("*testing.T)").then_some(name)
 }
 
 fn files(directory: &Path, part: impl Fn(&Path) -> Option<Part>) -> Result<Vec<Part>, Box<dyn Error>> {
