@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use gantry_network::Network;
@@ -107,6 +108,8 @@ pub(crate) struct Shared {
     pub(crate) userns: crate::userns::Ranges,
     /// Who the users of images are.
     pub(crate) identities: crate::container::Identities,
+    /// Whether the machine goes down.
+    pub(crate) closing: AtomicBool,
     /// What is loaded into the kernel for containers.
     pub(crate) profiles: crate::container::Profiles,
     /// What lies upon the layers of images.
@@ -163,6 +166,7 @@ impl Engine {
             images: crate::image::Images::default(),
             userns,
             identities: crate::container::Identities::default(),
+            closing: AtomicBool::new(false),
             profiles: crate::container::Profiles::default(),
             init_layers: crate::container::InitLayers::default(),
             volumes: tokio::sync::Mutex::default(),

@@ -255,7 +255,8 @@ LimitNOFILE=infinity
 LimitNPROC=infinity
 LimitCORE=infinity
 TasksMax=infinity
-TimeoutStopSec=30
+# Containers have a minute to end when the machine goes down.
+TimeoutStopSec=90
 UMask=0022
 
 [Install]

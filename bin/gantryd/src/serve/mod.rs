@@ -6,12 +6,13 @@
 //!                                            │  SIGUSR2: the binary again, with the same sockets (upgrade.rs)
 //!                     SIGTERM ─► STOPPING ───┴─► health says so, requests end (a time limit) ─► store is durable
 //! ```
-//! A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
+//! With the machine, containers end before (machine.rs). A second SIGTERM ends it at once: whatever that leaves, the next start puts right.
 
 mod docker;
 mod idle;
 mod incoming;
 mod log;
+mod machine;
 mod manager;
 mod metrics;
 pub(crate) mod place;
@@ -68,6 +69,8 @@ const ARENAS: i32 = 2;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long threads that wait for a disk have after that.
 const THREAD_GRACE: Duration = Duration::from_secs(5);
+/// The most time that a container has to end when the machine goes down; the unit gives the daemon a little more.
+const MACHINE_GRACE: Duration = Duration::from_secs(60);
 /// How long nothing is accepted after an error in accepting.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// From which commit this was built; set by whoever builds a release.
@@ -227,7 +230,7 @@ async fn serve(
     let engine = docker::open(config, docker, &store, &tasks, access.clone()).await?;
     let builder = gantry_build::Builder::open(engine.clone()).await.context("cannot open the builder")?;
     let docker_door = gantry_door_docker::Door {
-        engine,
+        engine: engine.clone(),
         builder,
         about: Arc::new(docker::about(config, docker, &place.uuid, REVISION.unwrap_or_default())),
         limits: gantry_door_docker::Limits::default(),
@@ -300,7 +303,15 @@ async fn serve(
         tracing::info!("ending, for the next binary");
     } else {
         daemon.manager.stopping();
-        tracing::info!("ending");
+        if ended.is_ok() && machine::is_going_down().await {
+            tracing::info!("ending, with the machine");
+            tokio::select! {
+                () = engine.end_with_machine(MACHINE_GRACE) => {}
+                Heard::End = signals.next() => {}
+            }
+        } else {
+            tracing::info!("ending");
+        }
     }
     let _ = serving.send(false);
     if !served.is_finished() {

@@ -160,7 +160,8 @@ impl Engine {
 
     /// How long until it is started again, if it is.
     fn pause(&self, container: &Container, record: &Record, life: Duration) -> Option<Duration> {
-        if record.state.stopped_by_hand {
+        // With the machine, what is to run comes back.
+        if record.state.stopped_by_hand || self.is_closing() {
             return None;
         }
         let again = match record.options.restart {
@@ -189,7 +190,7 @@ impl Engine {
 
     async fn start_again(&self, container: &Arc<Container>) {
         let _gate = container.gate.lock().await;
-        if container.record().state.status != Status::Restarting {
+        if container.record().state.status != Status::Restarting || self.is_closing() {
             return;
         }
         let Err(error) = self.start(container, By::Policy).await else { return };

@@ -27,6 +27,7 @@ mod logs;
 mod mounts;
 mod recover;
 mod remove;
+mod shutdown;
 mod specification;
 mod start;
 mod stats;
@@ -46,8 +47,8 @@ use tokio::sync::watch;
 
 use crate::event::{Event, EventKind};
 use crate::record::{Record, Status};
-use crate::{Engine, Error, Result};
 use crate::timing::Timings;
+use crate::{Engine, Error, Result};
 
 pub(crate) use self::apparmor::Profiles;
 pub use self::attach::{AttachRequest, Attached};
@@ -125,10 +126,12 @@ pub(crate) struct Transient {
     pub(crate) health: Option<tokio::task::AbortHandle>,
     /// The pause before the next restart.
     pub(crate) backoff: end::Backoff,
-    /// When it was started last, by the clock that nobody sets.
     /// Where the time of the last start went.
     pub(crate) timings: Timings,
+    /// When it was started last, by the clock that nobody sets.
     pub(crate) started: Option<Instant>,
+    /// It does not go with its end, whatever its options say: it is being restarted.
+    pub(crate) kept: bool,
     /// The size of the terminal at the next start: columns and rows.
     pub(crate) size: Option<(u16, u16)>,
 }
@@ -161,9 +164,6 @@ impl Container {
         self.transient.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its place in the list of tasks.
-    pub(crate) fn key(&self) -> TaskKey {
-        self.key.clone()
     /// Where the time of its last start went.
     pub fn timings(&self) -> Timings {
         self.transient().timings.clone()
@@ -174,6 +174,9 @@ impl Container {
         self.transient().timings.step(name);
     }
 
+    /// Its place in the list of tasks.
+    pub(crate) fn key(&self) -> TaskKey {
+        self.key.clone()
     }
 
     /// Refuses a change through a door that does not own it.

@@ -6,8 +6,9 @@
 //! | running | ended, or nothing | its end is written down, once, and its policy counts |
 //! | created, exited | a task | the task is removed: a start or an end that did not come to its end |
 //! | restarting | – | its pause begins anew |
-//! | removing | – | it is removed |
+//! | removing, dead | – | it is removed |
 //! | created, without a directory | – | it is removed: nobody was told of it, as it was not made whole |
+//! | created, exited, and to go with its end | – | it is removed: nobody else will |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,8 +53,8 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
     if let Err(error) = swept.await {
         tracing::warn!(%error, "parts of volumes stay mounted");
     }
-    // Those of starts and ends that did not come to their end; before addresses are taken over, and before anything is attached.
     engine.recover_userns().await;
+    // Those of starts and ends that did not come to their end; before addresses are taken over, and before anything is attached.
     let known: Vec<String> = engine.containers().iter().map(|container| container.id.clone()).collect();
     let network = engine.shared.network.clone();
     let swept = engine.blocking("sweeping network namespaces", move || {
@@ -77,11 +78,10 @@ pub(crate) async fn recover(engine: &Engine) -> Result<()> {
         Err(error) => tracing::error!(%error, "the network of containers could not be taken over"),
     }
     look_again(engine).await;
+    finish_removals(engine).await;
     Ok(())
 }
 
-/// Compares each record with what its shim says.
-pub(crate) async fn look_again(engine: &Engine) {
 /// Removes what was on its way out when the daemon died, and what was not made whole.
 async fn finish_removals(engine: &Engine) {
     for container in engine.containers() {
@@ -105,6 +105,8 @@ async fn finish_removals(engine: &Engine) {
     }
 }
 
+/// Compares each record with what its shim says.
+pub(crate) async fn look_again(engine: &Engine) {
     for container in engine.containers() {
         let _gate = container.gate.lock().await;
         let state = engine.shared.tasks.state(&container.key(), "").await.ok();
@@ -159,7 +161,13 @@ pub(crate) async fn resume(engine: &Engine) {
                 let wanted = match record.options.restart {
                     RestartPolicy::Always => true,
                     RestartPolicy::UnlessStopped => !record.state.stopped_by_hand,
-                    _ => false,
+                    // It would have been started again at once, had not the machine gone down.
+                    RestartPolicy::OnFailure(most) => {
+                        !record.state.stopped_by_hand
+                            && record.state.exit_code != 0
+                            && (most == 0 || record.restart_count < most)
+                    }
+                    RestartPolicy::No => false,
                 };
                 if wanted {
                     let mut record = (*record).clone();
