@@ -1,6 +1,7 @@
 //! Tasks in user namespaces, with roots whose ids are mapped.
 
-use gantry_e2e::require_engine;
+use gantry_e2e::{client_is_2, require_engine};
+use gantry_testkit::skip_test;
 
 use super::{Case, ours, shared};
 
@@ -8,6 +9,9 @@ use super::{Case, ours, shared};
 fn roots_of_snapshots_with_a_mapping_are_in_the_containers_ids() {
     require_engine!("ctr");
     ours!();
+    if !client_is_2() {
+        skip_test!("older clients mount such roots themselves, and cannot");
+    }
     let script = "set -e; cat /proc/self/uid_map; stat -c %u:%g / /bin/busybox; touch /made; stat -c %u:%g /made; \
                   echo x >> /etc/passwd; stat -c %u /etc/passwd";
     for snapshotter in ["overlayfs", "native"] {
