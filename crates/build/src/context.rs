@@ -11,7 +11,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +20,11 @@ use gantry_layer::{
     ApplyOptions, Compression, Devices, Inflate, InflateLimits, Limits, Target, Whiteouts, Xattrs, apply,
 };
 use gantry_sys::path::open_in_root;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, unlinkat};
+use rustix::fs::{FileType, OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::ignore::{self, Ignore};
+use crate::sieve::remove_excluded;
 use crate::{Error, Result};
 
 /// What a context may have.
@@ -88,14 +89,43 @@ impl Scratch {
     /// # Errors
     /// Io, Invalid for what is no name.
     pub(crate) fn write_text(&self, name: &str, text: &str) -> Result<()> {
-        if name.contains(['/', '\0']) || matches!(name, "." | "..") {
+        if !is_name(name) {
             return Err(Error::Invalid(format!("{name:?} is no name of a file")));
         }
-        let path = self.path.join("texts").join(name);
-        fs::write(&path, text).map_err(Error::io("writing", &path))?;
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(Error::io("writing", &path))
+        write_with_mode(&self.path.join("texts").join(name), text, 0o644)
     }
+}
+
+impl Scratch {
+    /// Writes a script into a directory of its own, which it gives back.
+    ///
+    /// # Errors
+    /// Io, Invalid for what is no name.
+    pub(crate) fn write_script(&self, name: &str, text: &str) -> Result<PathBuf> {
+        if !is_name(name) {
+            return Err(Error::Invalid(format!("{name:?} is no name of a file")));
+        }
+        let directory = self.fetched_path();
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(&directory)
+            .map_err(Error::io("making", &directory))?;
+        let path = directory.join(name);
+        write_with_mode(&path, text, 0o755)?;
+        Ok(directory)
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !name.contains(['/', '\0']) && !matches!(name, "" | "." | "..")
+}
+
+/// Writes a file whose mode no umask changes.
+fn write_with_mode(path: &Path, text: &str, mode: u32) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, text).map_err(Error::io("writing", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(Error::io("writing", path))
 }
 
 impl Drop for Scratch {
@@ -208,40 +238,7 @@ impl Context {
     /// # Errors
     /// Io.
     pub(crate) fn exclude(&self) -> Result<()> {
-        if self.ignore.is_empty() {
-            return Ok(());
-        }
-        self.exclude_in(self.root.as_fd(), "", 0)
-    }
-
-    fn exclude_in(&self, dir: BorrowedFd<'_>, path: &str, depth: usize) -> Result<()> {
-        for (name, is_dir) in crate::tree::list(dir, path)? {
-            // No pattern can name what is no text.
-            let Some(text) = name.to_str().ok() else { continue };
-            let path = if path.is_empty() { text.to_owned() } else { format!("{path}/{text}") };
-            let excluded = self.ignore.excludes(&path);
-            if is_dir && (!excluded || self.ignore.has_exceptions()) && depth < MAX_DEPTH {
-                let inner = open_dir(dir, &name, &path)?;
-                self.exclude_in(inner.as_fd(), &path, depth + 1)?;
-            }
-            if !excluded {
-                continue;
-            }
-            let removed = if is_dir && self.ignore.has_exceptions() {
-                // What was taken back stays in it.
-                match unlinkat(dir, &name, AtFlags::REMOVEDIR) {
-                    Err(Errno::NOTEMPTY) => Ok(()),
-                    result => result,
-                }
-            } else if is_dir {
-                remove_tree(dir, &name, &path)?;
-                Ok(())
-            } else {
-                unlinkat(dir, &name, AtFlags::empty())
-            };
-            removed.map_err(Error::errno("removing", &path))?;
-        }
-        Ok(())
+        remove_excluded(self.root.as_fd(), &self.ignore)
     }
 
     /// Its root, for reading.
@@ -273,21 +270,4 @@ impl Context {
         }
         Ok(Some(bytes))
     }
-}
-
-fn open_dir(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &str) -> Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(dir, name, flags, Mode::empty()).map_err(Error::errno("opening", path))
-}
-
-fn remove_tree(dir: BorrowedFd<'_>, name: &std::ffi::CStr, path: &str) -> Result<()> {
-    let inner = open_dir(dir, name, path)?;
-    for (child, is_dir) in crate::tree::list(inner.as_fd(), path)? {
-        if is_dir {
-            remove_tree(inner.as_fd(), &child, path)?;
-        } else {
-            unlinkat(&inner, &child, AtFlags::empty()).map_err(Error::errno("removing", path))?;
-        }
-    }
-    unlinkat(dir, name, AtFlags::REMOVEDIR).map_err(Error::errno("removing", path))
 }

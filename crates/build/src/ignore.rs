@@ -50,6 +50,21 @@ impl Ignore {
         Ok(Self { rules })
     }
 
+    /// Reads patterns of an instruction's.
+    ///
+    /// # Errors
+    /// Invalid for a malformed pattern, Limit.
+    pub(crate) fn of(patterns: &[String]) -> Result<Self> {
+        let mut rules = Vec::with_capacity(patterns.len());
+        for pattern in patterns {
+            let Some((clean, excludes)) = clean(pattern)? else { continue };
+            let glob = Glob::parse(&clean, Dialect::Ignore)
+                .ok_or_else(|| Error::Invalid(format!("illegal exclusion pattern: {pattern:?}")))?;
+            rules.push(Rule { glob, excludes });
+        }
+        Ok(Self { rules })
+    }
+
     /// Whether it says anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.rules.is_empty()

@@ -33,6 +33,7 @@ mod prune;
 mod remote;
 mod request;
 mod settings;
+mod sieve;
 mod tree;
 mod users;
 

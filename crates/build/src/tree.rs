@@ -43,6 +43,8 @@ pub(crate) struct Source {
     pub(crate) is_dir: bool,
     /// Whether it comes from the web: then it is no archive, whatever its bytes are.
     pub(crate) is_fetched: bool,
+    /// Where it is below its root; empty for the root, and for what is in none.
+    pub(crate) path: String,
 }
 
 /// The names in a directory in their order, and which of them are directories.
@@ -130,10 +132,73 @@ fn open(root: BorrowedFd<'_>, path: &str) -> std::result::Result<Source, String>
     let stat = fstat(&file).map_err(|errno| format!("{path}: {errno}"))?;
     let name = path.rsplit('/').next().unwrap_or_default().as_bytes().to_vec();
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => Ok(Source { name, file, is_dir: true, is_fetched: false }),
-        FileType::RegularFile => Ok(Source { name, file, is_dir: false, is_fetched: false }),
+        FileType::Directory => {
+            Ok(Source { name, file, is_dir: true, is_fetched: false, path: path.to_owned() })
+        }
+        FileType::RegularFile => {
+            Ok(Source { name, file, is_dir: false, is_fetched: false, path: path.to_owned() })
+        }
         _ => Err(format!("{path} is neither a file nor a directory")),
     }
+}
+
+/// What a source of `--parents` means: files, each with the number of parts of its path that are no parents because they stand
+/// before `/./`. Blocks.
+///
+/// # Errors
+/// The text of an error.
+pub(crate) fn find_with_parents(
+    root: BorrowedFd<'_>,
+    text: &str,
+) -> std::result::Result<Vec<(Source, usize)>, String> {
+    let before = text.trim_start_matches("./").split_once("/./").map_or("", |(before, _)| before);
+    let before = relative(before).unwrap_or_default();
+    let skipped = before.split('/').filter(|part| !part.is_empty()).count();
+    let found = if text.contains("**") { find_deep(root, text)? } else { find(root, text)? };
+    Ok(found.into_iter().map(|source| (source, skipped)).collect())
+}
+
+/// What a pattern with `**` means: that stands for any number of directories. Nothing is looked for in a directory that fits.
+///
+/// # Errors
+/// The text of an error.
+fn find_deep(root: BorrowedFd<'_>, text: &str) -> std::result::Result<Vec<Source>, String> {
+    let path =
+        relative(text).ok_or_else(|| format!("forbidden path outside the build context: {text} ()"))?;
+    let glob = Glob::parse(&path, Dialect::Ignore).ok_or_else(|| "syntax error in pattern".to_owned())?;
+    let mut found = Vec::new();
+    let top = openat(root, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    walk(root, top.map_err(|errno| errno.to_string())?.as_fd(), "", &glob, &mut found, 0)?;
+    if found.is_empty() {
+        return Err("no source files were specified".to_owned());
+    }
+    Ok(found)
+}
+
+fn walk(
+    root: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    path: &str,
+    glob: &Glob,
+    found: &mut Vec<Source>,
+    depth: usize,
+) -> std::result::Result<(), String> {
+    for (name, is_dir) in list(dir, path).map_err(|error| error.to_string())? {
+        let Some(text) = name.to_str().ok() else { continue };
+        let path = if path.is_empty() { text.to_owned() } else { format!("{path}/{text}") };
+        if glob.is_match(&path) {
+            found.push(open(root, &path)?);
+            if found.len() > MAX_MATCHES {
+                return Err(format!("a pattern means more than {MAX_MATCHES} files"));
+            }
+        } else if is_dir && depth < MAX_DEPTH {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let inner =
+                openat(dir, &name, flags, Mode::empty()).map_err(|errno| format!("{path}: {errno}"))?;
+            walk(root, inner.as_fd(), &path, glob, found, depth + 1)?;
+        }
+    }
+    Ok(())
 }
 
 /// Follows a pattern, a part of it at a time. Links on the way are not followed, as in docker's walk of the context.

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use gantry_engine::image::Afterwards;
 use gantry_engine::{
-    AttachRequest, Attached, Container, Frame, HealthCheck, Isolation, LogOptions, NetworkOptions, Options,
-    Process, WaitFor,
+    AttachRequest, Attached, Container, Frame, HealthCheck, Isolation, LogOptions, MountKind, MountRequest,
+    NetworkOptions, Options, Process, WaitFor,
 };
 
 use super::{Build, State};
 use crate::dockerfile::{Form, Heredoc, Network};
 use crate::output::{Output, short_id};
 use crate::{Error, Remove, Result};
+
+/// Where scripts are seen that name their own program.
+const SCRIPTS: &str = "/dev/pipes";
 
 impl Build {
     pub(super) async fn run_command(
@@ -22,9 +25,9 @@ impl Build {
         heredocs: &[Heredoc],
         network: Network,
     ) -> Result<()> {
-        let command = command_line(form, heredocs, &state.settings.shell())?;
+        let line = command_line(form, heredocs, &state.settings.shell());
         let arguments = self.arguments.visible(&state.settings.image.env);
-        let text = self.said(&command, &arguments);
+        let text = self.said(&line.said, &arguments);
         let key = self.key(state, &text, &format!("{network:?}"));
         if self.probe(out, state, &key, &text).await? {
             return Ok(());
@@ -32,7 +35,11 @@ impl Build {
         let Some(parent) = state.image.clone() else {
             return Err(Error::Invalid("there is nothing to RUN in an image without files".to_owned()));
         };
-        let options = self.options(state, &command, arguments, network);
+        let command = line.command;
+        let mut options = self.options(state, &command, arguments, network);
+        if let Some(script) = line.script {
+            options.mounts.push(self.script(&script)?);
+        }
         let platform = parent.document.platform();
         let target = parent.image.target.digest.to_string();
         let created = self.engine().container_create(None, &target, Some(platform), options).await?;
@@ -50,6 +57,18 @@ impl Build {
         };
         let digest = self.engine().image_from_container(&container, parent, image, afterwards).await?;
         self.finish(out, state, &key, &text, &digest).await
+    }
+
+    /// The mount of a script that names its own program, where BuildKit has it: in `/dev`, so that nothing of it stays.
+    fn script(&self, script: &Heredoc) -> Result<MountRequest> {
+        let source = self.scratch.write_script(&script.name, &script.text)?;
+        Ok(MountRequest {
+            kind: MountKind::Bind,
+            source: source.display().to_string(),
+            target: SCRIPTS.to_owned(),
+            read_only: true,
+            ..MountRequest::default()
+        })
     }
 
     /// What the history says: the command, with the arguments that it has seen.
@@ -164,23 +183,38 @@ impl Text {
     }
 }
 
+/// A command on its way into a container.
+#[derive(Debug)]
+struct Line {
+    /// What runs.
+    command: Vec<String>,
+    /// What the history says of it: that has all of a script.
+    said: Vec<String>,
+    /// A script that names its own program.
+    script: Option<Heredoc>,
+}
+
 /// What runs: the command, or a here-document alone as a script, as BuildKit has it.
-fn command_line(form: &Form, heredocs: &[Heredoc], shell: &[String]) -> Result<Vec<String>> {
+fn command_line(form: &Form, heredocs: &[Heredoc], shell: &[String]) -> Line {
+    let plain = |command: Vec<String>| Line { said: command.clone(), command, script: None };
     let (Form::Shell(text), [first, rest @ ..]) = (form, heredocs) else {
-        return Ok(form.with_shell(shell));
+        return plain(form.with_shell(shell));
     };
     let is_alone = rest.is_empty() && text.split_whitespace().count() == 1;
+    if is_alone && first.text.starts_with("#!") {
+        return Line {
+            command: vec![format!("{SCRIPTS}/{}", first.name)],
+            said: vec![format!("{text}\n{}", first.written())],
+            script: Some(first.clone()),
+        };
+    }
     let script = if is_alone {
-        if first.text.starts_with("#!") {
-            let text = "a here-document of RUN that names its own program by #! needs BuildKit, which this builder is not";
-            return Err(Error::Unsupported(text.to_owned()));
-        }
         first.text.clone()
     } else {
         let texts = heredocs.iter().map(|heredoc| format!("\n{}", heredoc.written()));
         std::iter::once(text.clone()).chain(texts).collect()
     };
-    Ok(Form::Shell(script).with_shell(shell))
+    plain(Form::Shell(script).with_shell(shell))
 }
 
 #[cfg(test)]
@@ -200,10 +234,15 @@ mod tests {
         let shell = ["/bin/sh", "-c"].map(str::to_owned);
         let heredoc = |text: &str| Heredoc { name: "E".into(), text: text.into(), expands: true };
         let line = |text: &str, body: &str| command_line(&Form::Shell(text.into()), &[heredoc(body)], &shell);
-        assert_eq!(line("<<E", "a\nb\n").unwrap(), ["/bin/sh", "-c", "a\nb\n"]);
-        assert_eq!(line("cat <<E", "a\n").unwrap(), ["/bin/sh", "-c", "cat <<E\na\nE"]);
-        assert!(line("<<E", "#!/bin/x\n").is_err());
+        assert_eq!(line("<<E", "a\nb\n").command, ["/bin/sh", "-c", "a\nb\n"]);
+        assert_eq!(line("cat <<E", "a\n").command, ["/bin/sh", "-c", "cat <<E\na\nE"]);
+        let script = line("<<E", "#!/bin/x\ny\n");
+        assert_eq!(
+            (script.command, script.said),
+            (vec!["/dev/pipes/E".to_owned()], vec!["<<E\n#!/bin/x\ny\nE".to_owned()])
+        );
+        assert!(script.script.is_some() && line("cat <<E", "#!/bin/x\n").script.is_none());
         let exec = Form::Exec(vec!["x".into()]);
-        assert_eq!(command_line(&exec, &[], &shell).unwrap(), ["x"]);
+        assert_eq!(command_line(&exec, &[], &shell).command, ["x"]);
     }
 }

@@ -9,12 +9,13 @@ use super::gather::Item;
 use super::{Build, State};
 use crate::builder::blocking;
 use crate::dockerfile::{Transfer, shell};
+use crate::ignore::Ignore;
 use crate::output::Output;
 use crate::place::{Archives, Place};
 use crate::plan::called;
 use crate::settings::clean;
-use crate::tree::{Owners, Source, find, hash};
-use crate::{Error, Result, place, users};
+use crate::tree::{Owners, Source, find, find_with_parents, hash};
+use crate::{Error, Result, place, sieve, users};
 
 /// The largest mode: all permissions, and the three bits before them.
 const MAX_MODE: u32 = 0o7777;
@@ -28,6 +29,8 @@ pub(super) struct Wanted {
     chown: String,
     /// What a file of the web must be; empty for anything.
     pub(super) checksum: String,
+    /// Patterns of what is left out.
+    exclude: Vec<String>,
     pub(super) texts: Vec<String>,
 }
 
@@ -71,7 +74,10 @@ impl Build {
         let items = self.gather(out, &job).await?;
         let found = self.find(out, state, &job, items).await?;
         let wanted = &job.wanted;
-        let target = self.target(state, &wanted.target);
+        let mut target = self.target(state, &wanted.target);
+        if copy.parents && !target.ends_with('/') {
+            target.push('/');
+        }
         if found.sources.len() > 1 && !target.ends_with('/') {
             return Err(fail(format!(
                 "When using {name} with more than one source file, the destination must be a directory and end with a /"
@@ -117,7 +123,8 @@ impl Build {
             texts.push(heredoc.name.clone());
         }
         let (target, chown, checksum) = (word(&copy.target)?, word(&copy.chown)?, word(&copy.checksum)?);
-        Ok(Wanted { sources, target, mode, chown, checksum, texts })
+        let exclude = copy.exclude.iter().map(|pattern| word(pattern)).collect::<Result<Vec<_>, _>>()?;
+        Ok(Wanted { sources, target, mode, chown, checksum, exclude, texts })
     }
 
     /// The absolute target. What ends with a slash or `/.` is a directory.
@@ -161,14 +168,25 @@ impl Build {
         let (root, files) = self.source_root(out, job.number, state, job.copy).await?;
         let texts = if wanted.texts.is_empty() { None } else { Some(self.scratch.open("texts")?) };
         let names = wanted.texts.clone();
+        let (parents, staged) = (job.copy.parents && needs_root, self.scratch.fetched_path());
+        let exclude = Ignore::of(&wanted.exclude).map_err(|error| fail_of(name, error))?;
         let found = blocking("looking for files", move || {
             let fail = |message| Error::Copy { instruction: name, message };
             let mut found = Vec::new();
+            let mut below = Vec::new();
             for item in items {
                 match item {
+                    Item::Path(path) if parents => {
+                        below.extend(find_with_parents(root.as_fd(), &path).map_err(fail)?)
+                    }
                     Item::Path(path) => found.extend(find(root.as_fd(), &path).map_err(fail)?),
                     Item::Fetched(source) => found.push(source),
                 }
+            }
+            if parents {
+                found.push(sieve::with_parents(root.as_fd(), below, &exclude, &staged)?);
+            } else if !exclude.is_empty() {
+                found = sieve::without(found, &exclude, &staged)?;
             }
             for text in names {
                 let Some(root) = &texts else { continue };
@@ -205,6 +223,10 @@ impl Build {
         .await?;
         Ok(self.engine().workspace_commit(workspace, state.image.clone(), image).await?)
     }
+}
+
+fn fail_of(instruction: &'static str, error: Error) -> Error {
+    Error::Copy { instruction, message: error.to_string() }
 }
 
 /// What docker's history says of what is copied: `file:`, `dir:` or `multi:`, and a hash.

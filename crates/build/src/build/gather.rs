@@ -72,6 +72,7 @@ impl Build {
                         file: fetched.file,
                         is_dir: false,
                         is_fetched: true,
+                        path: String::new(),
                     }),
                 }
             }

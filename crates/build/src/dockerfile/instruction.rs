@@ -77,6 +77,10 @@ pub(crate) struct Transfer {
     pub(crate) chmod: String,
     /// What a file from the network must be.
     pub(crate) checksum: String,
+    /// Whether the directories above what is copied are, too.
+    pub(crate) parents: bool,
+    /// Patterns of what is left out.
+    pub(crate) exclude: Vec<String>,
     /// Whether git's own directory is copied with a repository.
     pub(crate) keeps_git: bool,
     /// Texts that stand in the Dockerfile.

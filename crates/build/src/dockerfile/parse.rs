@@ -361,7 +361,9 @@ fn transfer(line: &Line, parts: &Parts) -> Result<Transfer> {
             // Layers are not linked here, and look the same.
             "link" => {}
             "keep-git-dir" if !is_copy => made.keeps_git = parts.flag(name, value)?,
-            "unpack" | "parents" | "exclude" => {
+            "parents" if is_copy => made.parents = parts.flag(name, value)?,
+            "exclude" => made.exclude.push(parts.value(name, value)?),
+            "unpack" => {
                 return Err(parts.needs_buildkit(&format!("the --{name} option of {}", parts.keyword)));
             }
             _ => return Err(parts.fail(format!("unknown flag: --{name}"))),

@@ -5,6 +5,8 @@ mod cases;
 mod clients;
 mod formats;
 mod hostile;
+mod platforms;
 mod remote;
 mod sessions;
+mod syntax;
 mod web;
