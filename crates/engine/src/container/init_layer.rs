@@ -68,8 +68,10 @@ impl Engine {
 
     async fn init_layer(&self, chain: &str, layers: &str) -> Result<PathBuf> {
         let known = || self.shared.init_layers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(directory) = known().get(chain) {
-            return Ok(directory.clone());
+        let found = known().get(chain).cloned();
+        // Somebody may have cleared up.
+        if let Some(directory) = found.filter(|directory| directory.exists()) {
+            return Ok(directory);
         }
         let (all, layers) = (self.shared.settings.root.join("init"), layers.to_owned());
         let directory = self.blocking("making an init layer", move || of_layers(&all, &layers)).await?;
