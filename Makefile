@@ -14,7 +14,7 @@ build:
 run: setup build
 	@scripts/run.sh
 
-## Formatting, the crate table, lints and every test; what CI calls.
+## Formatting, the crate table, lints and every test; what CI calls. Packages of servers are downloaded once: scripts/packages.sh.
 test: setup
 	@cargo xtask ci
 
@@ -42,11 +42,11 @@ bench-tasks: setup
 	@VIEW=$(if $(filter command environment,$(firstword $(origin VIEW))),$(VIEW),v1) scripts/bench-tasks.sh --count $(COUNT) \
 		$(if $(PART),--part $(PART)) $(ENGINES)
 
-## The engine behind docker's command line and ours, beside dockerd and podman. COUNT, PART (run, exec, build, logs, idle) and
-## ENGINES (by name; all without it) may be given: scripts/bench-engine.sh.
+## The engine behind docker's command line and ours, beside dockerd and podman. COUNT, PART (run, exec, build, logs, idle), MIB (of a
+## log) and ENGINES (by name; all without it) may be given: scripts/bench-engine.sh.
 bench-engine: COUNT := $(if $(filter command environment,$(firstword $(origin COUNT))),$(COUNT),20)
 bench-engine: setup
-	@scripts/bench-engine.sh --count $(COUNT) $(if $(PART),--part $(PART)) $(ENGINES)
+	@scripts/bench-engine.sh --count $(COUNT) $(if $(PART),--part $(PART)) $(if $(MIB),--mib $(MIB)) $(ENGINES)
 
 ## Other projects' suites, beside the lists of conformance/. SUITE (contest, runtime-tools, crun, bats, containerd) and DIR, a
 ## built checkout of it, or CONTEST, RUNTIME_TOOLS, CRUN, BATS, CONTAINERD for several in one run: docs/conformance.md. RUNTIME
@@ -59,8 +59,8 @@ unexport SUITE DIR CONTEST RUNTIME_TOOLS CRUN BATS CONTAINERD RUNTIME DAEMON
 conformance: $(if $(filter command,$(firstword $(origin RUNTIME))),,build)
 	@cargo xtask conformance --runtime $(RUNTIME) $(if $(DAEMON),--daemon $(DAEMON)) $(SUITES)
 
-## The tests of the daemon with newer clients: ctr of containerd 2.x, and dockerd 28 with its images in containerd, of Debian sid.
-## FILTER may be given: scripts/engines.sh.
+## The tests of the daemon with newer peers of Debian sid: ctr of containerd 2.x, docker's command line, and dockerd 28 with its images in
+## containerd; then the engine's and the builder's sessions on that dockerd itself. FILTER may be given: scripts/engines.sh.
 conformance-engines: setup
 	@scripts/engines.sh $(FILTER)
 

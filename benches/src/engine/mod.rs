@@ -12,7 +12,7 @@
 //! | `run` | `run --rm` of a static program that does nothing, on the default bridge |
 //! | `exec` | `exec` of the same in a container that runs |
 //! | `build` | a Dockerfile of ten steps by the classic builder: without a cache, and wholly from it |
-//! | `logs` | `logs` of `--mib` MiB of lines of 100 bytes |
+//! | `logs` | a container that writes `--mib` MiB of lines of 100 bytes, and `logs` of it, of which every byte has to come back |
 //! | `idle` | 100 containers that sleep: anonymous memory of the daemon, and its processor time in ten seconds |
 
 mod contender;
@@ -30,6 +30,8 @@ const DEFAULT_MIB: usize = 256;
 const PARTS: [&str; 5] = ["run", "exec", "build", "logs", "idle"];
 const SLEEPERS: usize = 100;
 const IDLE: Duration = Duration::from_secs(10);
+/// The length of a line of a log, in bytes.
+const LINE: usize = 100;
 /// The kernel's USER_HZ.
 const TICKS_PER_SECOND: f64 = 100.0;
 const USAGE: &str = "usage: gantry-bench engine --bin DIR [--sid DIR] [--count N] [--part run|exec|build|logs|idle]... \
@@ -168,27 +170,41 @@ fn build(serving: &[Serving], options: &Options, dir: &std::path::Path) -> Resul
 }
 
 fn logs(serving: &[Serving], mib: usize) -> Result<(), String> {
-    let lines = mib * 1024 * 1024 / 100;
-    let line = "x".repeat(99);
-    let script = format!("yes {line} | head -n {lines}");
+    let lines = mib * 1024 * 1024 / LINE;
+    let script = format!("yes {} | head -n {lines}", "x".repeat(LINE - 1));
+    let mut written = Vec::new();
     for one in serving {
-        timed(&mut one.client(&[
-            "run",
-            "--name",
-            "logs",
-            "--log-driver",
-            driver(one),
-            "busybox",
-            "sh",
-            "-c",
-            &script,
-        ]))?;
+        let mut series = Series::new(one.contender.name);
+        let options = ["run", "--detach", "--name", "logs", "--log-driver", driver(one)];
+        let begin = Instant::now();
+        timed(one.client(&options).args(["busybox", "sh", "-c", &script]))?;
+        timed(&mut one.client(&["wait", "logs"]))?;
+        series.add(begin.elapsed());
+        written.push(series);
+        // A fast way to lose lines counts for nothing. It also reads the file into the page cache, for everybody.
+        let (seen, wanted) = (bytes_of(&mut one.client(&["logs", "logs"]))?, (lines * LINE) as u64);
+        if seen != wanted {
+            return Err(format!("{}: {seen} bytes of {wanted} came back", one.contender.name));
+        }
     }
+    print(&format!("a container that writes {mib} MiB"), &written, Duration::ZERO);
     turns(&format!("logs of {mib} MiB"), serving, 3, |one, _| Ok(one.client(&["logs", "logs"])));
     for one in serving {
         timed(&mut one.client(&["rm", "--force", "logs"]))?;
     }
     Ok(())
+}
+
+/// How much a command writes to its standard output.
+fn bytes_of(command: &mut Command) -> Result<u64, String> {
+    let shown = format!("{command:?}");
+    let failed = |error: std::io::Error| format!("{shown}: {error}");
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
+    let mut child = child.map_err(failed)?;
+    let mut stdout = child.stdout.take().ok_or("no output")?;
+    let bytes = std::io::copy(&mut stdout, &mut std::io::sink()).map_err(failed)?;
+    let status = child.wait().map_err(failed)?;
+    if status.success() { Ok(bytes) } else { Err(format!("{shown}: {status}")) }
 }
 
 fn driver(one: &Serving) -> &'static str {
