@@ -225,7 +225,7 @@ impl Engine {
             let taken = |place: &str| record.mounts.iter().any(|point| point.target == place);
             let mut all = files::mounts(&source, record.options.isolation.read_only, taken);
             all.extend(mounts::for_start(&record.mounts, &subpaths)?);
-            map_mounts(&engine, &record, &volumes, &mut all)?;
+            map_mounts(&record, &volumes, &mut all)?;
             Ok(all)
         })
         .await

@@ -83,11 +83,11 @@ impl Engine {
     }
 }
 
-/// The names of the containers whose namespaces one shares.
-pub(super) fn shared_with(record: &Record) -> impl Iterator<Item = &str> {
-    let options = &record.options;
-    let modes = [&options.network.mode, &options.isolation.ipc_mode, &options.isolation.pid_mode];
-    modes.into_iter().filter_map(|mode| mode.strip_prefix("container:"))
+/// The names of the containers whose namespaces one shares, with the kernel's names of those.
+pub(super) fn shared_with(record: &Record) -> impl Iterator<Item = (&str, &'static str)> {
+    let (network, isolation) = (&record.options.network, &record.options.isolation);
+    let modes = [(&network.mode, "net"), (&isolation.ipc_mode, "ipc"), (&isolation.pid_mode, "pid")];
+    modes.into_iter().filter_map(|(mode, kind)| Some((mode.strip_prefix("container:")?, kind)))
 }
 
 /// What dockerd refuses, in its order.

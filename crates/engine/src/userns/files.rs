@@ -17,8 +17,8 @@ use rustix::process::{dumpable_behavior, set_dumpable_behavior};
 use super::hold;
 use super::ids::IdMaps;
 use crate::options::MountKind;
-use crate::record::Record;
-use crate::{Engine, Error, Result};
+use crate::record::{MountPoint, Record};
+use crate::{Error, Result};
 
 /// What our shim takes for the upper layer in the container's ids, too (`gantry_runtime::rootfs::MAPPED_WHOLE`).
 const MAPPED_WHOLE: &str = "X-gantry.idmap=all";
@@ -41,7 +41,6 @@ impl IdMaps {
 /// # Errors
 /// What the disk says.
 pub(crate) fn map_mounts(
-    engine: &Engine,
     record: &Record,
     volumes: &BTreeMap<String, crate::Volume>,
     mounts: &mut [Mount],
@@ -50,31 +49,51 @@ pub(crate) fn map_mounts(
     let mut namespace = None;
     for mount in mounts {
         let SpecKind::Bind(bind) = &mut mount.kind else { continue };
-        let is_own = match record.mounts.iter().find(|point| point.target == mount.destination) {
-            None => true,
-            Some(point) if point.kind != MountKind::Volume => false,
-            Some(point) => match volumes.get(&point.name).filter(|volume| !volume.options.is_empty()) {
-                None => true,
-                Some(volume) if is_bind(volume) => false,
-                Some(_) => {
-                    let own = match namespace.take() {
-                        Some(own) => own,
-                        None => hold::make(&userns.maps, hold::Net::Not)?.0,
-                    };
-                    let can = can_be_mapped(Path::new(&bind.source), &own)?;
-                    namespace = Some(own);
-                    can
-                }
-            },
+        let point = record.mounts.iter().find(|point| point.target == mount.destination);
+        let ids = point.map_or(Ids::Container, |point| ids(point, volumes));
+        let is_mapped = match ids {
+            Ids::Container => true,
+            Ids::Host => false,
+            Ids::Perhaps => {
+                let own = match namespace.take() {
+                    Some(own) => own,
+                    None => hold::make(&userns.maps, hold::Net::Not)?.0,
+                };
+                let can = can_be_mapped(Path::new(&bind.source), &own)?;
+                namespace = Some(own);
+                can
+            }
         };
-        if is_own {
+        if is_mapped {
             bind.uid_mappings.clone_from(&userns.maps.uids);
             bind.gid_mappings.clone_from(&userns.maps.gids);
         } else {
-            tracing::debug!(container = %engine.shared.directory(&record.id).display(), at = mount.destination, "host ids are kept");
+            tracing::debug!(container = %record.id, place = mount.destination, "ids of the host are shown");
         }
     }
     Ok(())
+}
+
+/// In whose ids files are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    Container,
+    Host,
+    /// The container's, but the file system may be one that maps none: overlayfs, or one of the network.
+    Perhaps,
+}
+
+fn ids(point: &MountPoint, volumes: &BTreeMap<String, crate::Volume>) -> Ids {
+    match point.kind {
+        MountKind::Bind | MountKind::Tmpfs => Ids::Host,
+        MountKind::Volume => match volumes.get(&point.name).filter(|volume| !volume.options.is_empty()) {
+            None => Ids::Container,
+            Some(volume) if is_bind(volume) => Ids::Host,
+            Some(_) => Ids::Perhaps,
+        },
+        // Those of an image, which may be an overlay.
+        _ => Ids::Perhaps,
+    }
 }
 
 /// Whether a volume is a directory of the host's, whose files are in the host's ids.

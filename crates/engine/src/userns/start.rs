@@ -51,8 +51,9 @@ impl Engine {
     /// Who shares a container's namespaces is in its user namespace: the kernel lets nobody else use them.
     fn share_userns(&self, record: &mut Record) -> Result<Entered> {
         let mut found: Option<(String, Option<IdMaps>)> = None;
-        for name in create::shared_with(record) {
+        for (name, kind) in create::shared_with(record) {
             let other = self.container(name)?.record();
+            crate::container::joined(self, name, kind)?;
             let namespace = crate::container::joined(self, name, "user")?;
             let maps = other.userns.as_ref().map(|userns| userns.maps.clone());
             match &found {
