@@ -32,6 +32,7 @@ mod freeze;
 #[doc(hidden)]
 pub mod fuzzing;
 mod hierarchy;
+mod kernel_log;
 mod kill;
 mod limits;
 mod memory;

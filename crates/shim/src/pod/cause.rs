@@ -112,12 +112,16 @@ impl Container {
         let Some(record) = &self.cgroup else { return };
         let cgroup = Cgroup::from_record(record, Features::default());
         let told = self.oom.as_ref().map_or(self.oom_kills, OomEvents::kills);
-        let kills = cgroup.oom_kills().unwrap_or(told);
+        let counted = cgroup.oom_kills();
+        let is_gone = counted.is_err();
+        let kills = counted.unwrap_or(told);
         // The first process stands for those that it has started; of an exec's only a shell tells.
         let concerned = exit.lost
             || exit.signal == SIGKILL && !cause.by_request
             || exit.signal == 0 && (exec_id.is_empty() || exit.status == SHELLS_KILLED);
-        cause.out_of_memory = concerned && kills > self.oom_kills;
+        let killed = exit.signal == SIGKILL || exit.status == SHELLS_KILLED;
+        let in_log = || self.watched.is_some_and(|since| cgroup.oom_kill_in_log(since));
+        cause.out_of_memory = concerned && (kills > self.oom_kills || is_gone && killed && in_log());
         if cause.out_of_memory {
             self.oom_kills = kills;
         }

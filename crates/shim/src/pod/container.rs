@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gantry_cgroup::{CgroupRecord, MemoryLevel, OomEvents};
 use gantry_proto_shim::mount::Mount;
@@ -40,6 +41,8 @@ pub(crate) struct Container {
     pub(crate) oom: Option<OomEvents>,
     /// How many processes of its cgroup the kernel had killed for want of memory when somebody was last told that it was that.
     pub(crate) oom_kills: u64,
+    /// Since when its memory is watched, by CLOCK_MONOTONIC.
+    pub(crate) watched: Option<Duration>,
     /// Where memory ran out when it was told last: systemd removes a scope with its last process, so that nobody can look
     /// afterwards.
     pub(crate) exhausted: Option<MemoryLevel>,

@@ -1,11 +1,20 @@
 //! Memory events: the kernel's killing for want of memory becomes an event of the container's.
 
+use std::time::Duration;
+
 use gantry_cgroup::{Cgroup, Features, OomEvents, OomReport};
 use gantry_proto_shim::events;
+use rustix::time::{ClockId, clock_gettime};
 
 use super::Pod;
 use super::epoll::{EventFlags, Source};
 use super::process::Status;
+
+/// The time since the machine's start.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
 
 impl Pod {
     /// Begins to watch a container that runs.
@@ -21,6 +30,7 @@ impl Pod {
                     // What was killed in it before is nobody's of ours.
                     container.oom_kills = events.kills();
                 }
+                container.watched = Some(monotonic());
                 container.oom = Some(events);
             }
             Err(failure) => self.log.warn(&format!("memory events of {id}: {failure}")),

@@ -226,6 +226,7 @@ impl Pod {
             rootfs: Vec::new(),
             oom: None,
             oom_kills: record.oom_kills,
+            watched: None,
             exhausted: None,
             busy: false,
             queue: Default::default(),

@@ -111,6 +111,7 @@ impl Pod {
             rootfs: request.rootfs,
             oom: None,
             oom_kills: 0,
+            watched: None,
             exhausted: None,
             busy: true,
             queue: Default::default(),
