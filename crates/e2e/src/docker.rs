@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use gantry_testkit::{Invocation, Namespace, client_binary, runtime_binary, until_within};
+use gantry_testkit::{Invocation, Namespace, Need, client_binary, missing, runtime_binary, until_within};
 
 use crate::gantryd::{Gantryd, inside, on_reference};
 use crate::image::image_archive;
@@ -150,7 +150,7 @@ impl Docker {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let path = [sbin.with_file_name("bin"), sbin].into_iter().chain(std::env::split_paths(&path));
             command.env("PATH", std::env::join_paths(path).expect("a path"));
-        } else {
+        } else if missing(&[Need::SYS_RESOURCE]).is_some() {
             command.args(["--oom-score-adjust", "0"]);
         }
         let storage = if newer { "overlayfs" } else { "overlay2" };

@@ -112,7 +112,9 @@ fn boot_1_installs_and_replaces_it() {
 
     docker(["load", "--quiet", "--input"]).arg(image_archive()).run().ok();
     run("always", &["--restart", "always", "--publish", "8080:80"], &["sh", "-c", SERVER]);
-    let keep = "read boot < /proc/sys/kernel/random/boot_id; echo $boot >> /kept/boots; exec sleep 100000";
+    let keep =
+        "trap 'echo ended >> /kept/ends; exit 0' TERM; cat /proc/sys/kernel/random/boot_id >> /kept/boots
+        while :; do sleep 1; done";
     let limits = ["--memory", "64m", "--pids-limit", "50", "--cpus", "0.5"];
     let options = [&["--restart", "unless-stopped", "--volume", "kept:/kept"][..], &limits].concat();
     run("unless", &options, &["sh", "-c", keep]);
@@ -197,6 +199,9 @@ fn comes_back(boots: usize) {
     let seen = docker(["exec", "unless", "cat", "/kept/boots"]).run().ok();
     let ids: std::collections::BTreeSet<&str> = seen.text().lines().collect();
     assert_eq!(ids.len(), boots, "{seen}");
+    // Only the reboot has asked it to end.
+    let ends = docker(["exec", "unless", "cat", "/kept/ends"]).run().ok();
+    assert_eq!(ends.text(), "ended");
     let label = docker(["exec", "always", "sh", "-c", LABEL]).run().ok();
     assert_eq!(label.text(), "docker-default (enforce)");
     docker(["start", "plain"]).run().ok();
