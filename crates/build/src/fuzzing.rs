@@ -1,9 +1,10 @@
 //! The parsers of strangers' bytes, for fuzz targets.
 
 use crate::arguments::Arguments;
-use crate::dockerfile::{Dockerfile, shell};
+use crate::dockerfile::{Dockerfile, Instruction, shell};
 use crate::glob::{Dialect, Glob};
 use crate::ignore::Ignore;
+use crate::remote::Remote;
 use crate::settings::Settings;
 
 /// Reads a Dockerfile, plans its last stage, and carries out what changes only the configuration.
@@ -15,8 +16,19 @@ pub fn dockerfile(bytes: &[u8]) {
         for step in &stage.steps {
             let env = settings.image.env.clone();
             let _ = settings.apply(&step.instruction, dockerfile.escape, &env);
+            if let Instruction::Copy(copy) | Instruction::Add(copy) = &step.instruction {
+                copy.sources.iter().for_each(|source| remote(source));
+                let _ = Ignore::of(&copy.exclude);
+            }
         }
     }
+}
+
+/// Reads an address: nothing of it that git gets as an operand looks like an option, and no password is shown.
+fn remote(text: &str) {
+    let Ok(Some(Remote::Git(source))) = Remote::parse(text) else { return };
+    assert!(!source.reference.starts_with('-') && !source.remote.starts_with('-'));
+    let _ = source.redact(&source.shown());
 }
 
 /// Reads a `.dockerignore` and asks it of a path; the two are apart by a zero byte.

@@ -19,6 +19,16 @@ pub enum Error {
         /// By which name.
         name: String,
     },
+    /// The image is there, and has nothing for a platform.
+    #[error(
+        "image with reference {image} was found but does not provide the specified platform ({platform})"
+    )]
+    NoPlatform {
+        /// Its name.
+        image: String,
+        /// The platform.
+        platform: String,
+    },
     /// There is no such file in a container.
     #[error("Could not find the file {path} in container {container}")]
     NoFile {
@@ -116,7 +126,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::NoFile { .. } => ErrorKind::NotFound,
+            Self::NoFile { .. } | Self::NoPlatform { .. } => ErrorKind::NotFound,
             // As with dockerd, whatever its documentation says.
             Self::Invalid(_) | Self::ReadOnly(_) => ErrorKind::InvalidArgument,
             Self::Conflict(_) | Self::Foreign { .. } => ErrorKind::FailedPrecondition,

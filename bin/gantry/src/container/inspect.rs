@@ -30,7 +30,7 @@ pub(crate) struct InspectContainer {
 impl Verb for InspectContainer {
     async fn run(self, session: &Session) -> Result<u8> {
         let kinds = [Kind::Container];
-        print(session, &self.names, &kinds, self.format.as_deref(), self.size).await
+        print(session, &self.names, &kinds, self.format.as_deref(), &Asked::sized(self.size)).await
     }
 }
 
@@ -61,7 +61,7 @@ impl Verb for Inspect {
             Some("volume") => &[Kind::Volume],
             Some(other) => bail!("unknown type: {other:?}: there are container, image, network and volume"),
         };
-        print(session, &self.names, kinds, self.format.as_deref(), self.size).await
+        print(session, &self.names, kinds, self.format.as_deref(), &Asked::sized(self.size)).await
     }
 }
 
@@ -74,12 +74,29 @@ pub(crate) enum Kind {
     Volume,
 }
 
+/// What is asked for besides.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Whether the sizes of a container's files are.
+    pub(crate) size: bool,
+    /// The platform of an image, as JSON.
+    pub(crate) platform: Option<String>,
+}
+
+impl Asked {
+    fn sized(size: bool) -> Self {
+        Self { size, ..Self::default() }
+    }
+}
+
 impl Kind {
-    fn call(self, name: &str, size: bool) -> Call {
+    fn call(self, name: &str, asked: &Asked) -> Call {
         let name = segment(name);
         match self {
-            Self::Container => Call::get(format!("/containers/{name}/json")).query_flag("size", size),
-            Self::Image => Call::get(format!("/images/{name}/json")),
+            Self::Container => Call::get(format!("/containers/{name}/json")).query_flag("size", asked.size),
+            Self::Image => {
+                Call::get(format!("/images/{name}/json")).query_some("platform", asked.platform.clone())
+            }
             Self::Network => Call::get(format!("/networks/{name}")),
             Self::Volume => Call::get(format!("/volumes/{name}")),
         }
@@ -92,7 +109,7 @@ pub(crate) async fn print(
     names: &[String],
     kinds: &[Kind],
     format: Option<&str>,
-    size: bool,
+    asked: &Asked,
 ) -> Result<u8> {
     let client = session.client()?;
     let template = match format {
@@ -101,7 +118,7 @@ pub(crate) async fn print(
     };
     let (mut values, mut errors) = (Vec::new(), Vec::new());
     for name in names {
-        match find(client, name, kinds, size).await {
+        match find(client, name, kinds, asked).await {
             Ok(value) => values.push(value),
             Err(error) => errors.push(chain(&error)),
         }
@@ -138,9 +155,9 @@ pub(crate) async fn print(
 }
 
 /// The JSON as it came.
-async fn find(client: &Client, name: &str, kinds: &[Kind], size: bool) -> Result<String> {
+async fn find(client: &Client, name: &str, kinds: &[Kind], asked: &Asked) -> Result<String> {
     for kind in kinds {
-        match client.bytes(kind.call(name, size)).await {
+        match client.bytes(kind.call(name, asked)).await {
             Err(error) if is_absent(&error) && kinds.len() > 1 => {}
             result => return String::from_utf8(result?.into()).context("the answer is no UTF-8"),
         }

@@ -282,7 +282,14 @@ pub(crate) struct InspectNetwork {
 
 impl Verb for InspectNetwork {
     async fn run(self, session: &Session) -> Result<u8> {
-        inspect::print(session, &self.names, &[Kind::Network], self.format.as_deref(), false).await
+        inspect::print(
+            session,
+            &self.names,
+            &[Kind::Network],
+            self.format.as_deref(),
+            &inspect::Asked::default(),
+        )
+        .await
     }
 }
 

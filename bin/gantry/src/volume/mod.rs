@@ -129,7 +129,14 @@ pub(crate) struct InspectVolume {
 
 impl Verb for InspectVolume {
     async fn run(self, session: &Session) -> Result<u8> {
-        inspect::print(session, &self.names, &[Kind::Volume], self.format.as_deref(), false).await
+        inspect::print(
+            session,
+            &self.names,
+            &[Kind::Volume],
+            self.format.as_deref(),
+            &inspect::Asked::default(),
+        )
+        .await
     }
 }
 

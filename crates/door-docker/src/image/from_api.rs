@@ -88,8 +88,11 @@ pub(crate) fn platform(text: &str) -> Result<Option<Platform>, Failure> {
 }
 
 /// All platforms of a parameter.
-pub(super) fn platforms(call: &Call) -> Result<Vec<Platform>, Failure> {
-    call.query.all("platform").filter_map(|text| platform(text).transpose()).collect()
+///
+/// # Errors
+/// 400.
+pub(super) fn platforms(call: &Call, name: &str) -> Result<Vec<Platform>, Failure> {
+    call.query.all(name).filter_map(|text| platform(text).transpose()).collect()
 }
 
 /// The credential of a request; None for none. What is none is taken for none, as dockerd does: clients send much.

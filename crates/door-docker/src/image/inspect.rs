@@ -17,12 +17,17 @@ const WITHOUT_VIRTUAL: ApiVersion = ApiVersion::new(1, 44);
 const WITHOUT_CONTAINER: ApiVersion = ApiVersion::new(1, 45);
 /// The first version with descriptors and manifests.
 const WITH_MANIFESTS: ApiVersion = ApiVersion::new(1, 48);
+/// The first version in which a platform can be asked for.
+const WITH_PLATFORM: ApiVersion = ApiVersion::new(1, 49);
 /// The first version that leaves out what only the classic builder fills, where it has not.
 const WITHOUT_EMPTY: ApiVersion = ApiVersion::new(1, 52);
 
 /// All that is known of an image.
 pub(super) async fn inspect(call: &Call, name: &str) -> Outcome {
-    let platform = from_api::platform(call.query.text("platform"))?;
+    let platform = match call.version >= WITH_PLATFORM {
+        true => from_api::platform(call.query.text("platform"))?,
+        false => None,
+    };
     let with_manifests = call.version >= WITH_MANIFESTS && call.query.is_set("manifests");
     if with_manifests && platform.is_some() {
         return Err(Failure::invalid(
@@ -31,6 +36,11 @@ pub(super) async fn inspect(call: &Call, name: &str) -> Outcome {
     }
     let details = call.door.engine.image_details(name, platform.as_ref()).await?;
     let mut inspect = inspected(&details, call.version);
+    if platform.is_some() {
+        // Of an index, its manifest is what is meant.
+        inspect.id = details.found.descriptor.digest.to_string();
+        inspect.descriptor = Some(into_api::descriptor(&details.found.descriptor));
+    }
     if with_manifests {
         inspect.manifests = details.summary.manifests.iter().map(into_api::manifest).collect();
     }
@@ -40,7 +50,7 @@ pub(super) async fn inspect(call: &Call, name: &str) -> Outcome {
 fn inspected(details: &ImageDetails, version: ApiVersion) -> ImageInspect {
     let ImageDetails { found, summary } = details;
     let document = &found.document;
-    let size = into_api::bytes(summary.content_bytes);
+    let size = into_api::bytes(details.content_bytes());
     let old = |value: String| (version < WITHOUT_EMPTY || !value.is_empty()).then_some(value);
     let comment = document.history.last().map(|entry| entry.comment.clone()).unwrap_or_default();
     let is_first = version < WITHOUT_CONTAINER;

@@ -11,7 +11,7 @@ use crate::http::{Call, Outcome};
 
 /// Loads the images of an archive.
 pub(super) async fn load(mut call: Call) -> Outcome {
-    let platforms = from_api::platforms(&call)?;
+    let platforms = from_api::platforms(&call, "platform")?;
     let source = Box::new(upload::upload(call.body.take()));
     let (engine, board) = (call.door.engine.clone(), Board::default());
     let messages = board.clone();

@@ -3,18 +3,21 @@
 use gantry_docker_api::image::ImageDeleteItem;
 use gantry_engine::image::{ImageRemoval, RemovedImage};
 
-use crate::failure::Failure;
+use super::from_api;
 use crate::http::{Answer, Call, Outcome};
 
-/// Removes a name, or an image.
+/// Removes a name, an image, or what is here of it for single platforms.
 pub(super) async fn remove(call: &Call, name: &str) -> Outcome {
-    if call.query.get("platforms").is_some_and(|platforms| !platforms.is_empty()) {
-        let text = "removing single platforms of an image is not supported: remove the image, and pull what is to stay";
-        return Err(Failure::unsupported(text));
-    }
-    let how =
-        ImageRemoval { force: call.query.is_set("force"), prune_parents: !call.query.is_set("noprune") };
-    let removed = call.door.engine.image_remove(name, how).await?;
+    let platforms = from_api::platforms(call, "platforms")?;
+    let (engine, force) = (&call.door.engine, call.query.is_set("force"));
+    let removed = match platforms.is_empty() {
+        true => {
+            let how = ImageRemoval { force, prune_parents: !call.query.is_set("noprune") };
+            engine.image_remove(name, how).await?
+        }
+        // Clients older than the parameter do not send it: nobody who does means the whole image.
+        false => engine.image_remove_platforms(name, platforms, force).await?,
+    };
     let items: Vec<ImageDeleteItem> = removed.into_iter().map(item).collect();
     Ok(Answer::json(&items))
 }

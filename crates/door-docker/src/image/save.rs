@@ -19,7 +19,7 @@ pub(super) async fn save_named(call: &Call) -> Outcome {
 
 /// Sends images as an archive.
 pub(super) async fn save(call: &Call, names: Vec<String>) -> Outcome {
-    let request = ImageSave { names, platforms: from_api::platforms(call)? };
+    let request = ImageSave { names, platforms: from_api::platforms(call, "platform")? };
     let mut stream = call.door.engine.image_save(request).await?;
     Ok(Answer::stream(media_type::TAR, move |sender| async move {
         loop {

@@ -6,7 +6,7 @@ use gantry_primitives::Timestamp;
 use gantry_types::{Digest, Platform};
 
 use super::list::Group;
-use super::{FoundImage, HistoryEntry, ImageSummary};
+use super::{FoundImage, HistoryEntry, ImageSummary, ManifestSummary};
 use crate::{Engine, Result};
 
 /// Of which image a step of an image's history is, if nobody knows.
@@ -21,6 +21,22 @@ pub struct ImageDetails {
     pub found: FoundImage,
     /// What lists show of it.
     pub summary: ImageSummary,
+}
+
+impl ImageDetails {
+    /// Bytes of the content of its platform, and of the index that this is in.
+    pub fn content_bytes(&self) -> u64 {
+        let target = &self.summary.target;
+        let is_meant =
+            |manifest: &&ManifestSummary| manifest.descriptor.digest == self.found.descriptor.digest;
+        match self.summary.manifests.iter().find(is_meant) {
+            Some(manifest) if target.digest != manifest.descriptor.digest => {
+                target.size + manifest.content_bytes
+            }
+            Some(manifest) => manifest.content_bytes,
+            None => self.summary.content_bytes,
+        }
+    }
 }
 
 /// A step of how an image was made.

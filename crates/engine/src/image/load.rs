@@ -42,6 +42,10 @@ impl Engine {
     }
 
     async fn load(&self, source: Box<dyn Read + Send>, platforms: Matcher) -> Result<Vec<Loaded>> {
+        let unpacked = match platforms.0.is_empty() {
+            true => Matcher(vec![self.shared.platform.clone()]),
+            false => platforms.clone(),
+        };
         let plain = archive::inflate(source);
         let lease = self.lease().await?;
         // The names are given here, so that what they named before is kept.
@@ -85,15 +89,14 @@ impl Engine {
                 self.image_event_of("load", &descriptor.digest, &reference.familiar()).await;
                 loaded.push(Loaded::Name(reference.familiar()));
             }
-            self.unpack_loaded(&lease, &descriptor).await;
+            self.unpack_loaded(&lease, &descriptor, unpacked.clone()).await;
         }
         lease.end().await;
         Ok(loaded)
     }
 
-    /// Unpacks what was loaded, if it is for this machine. What cannot be unpacked now fails when a container is made of it.
-    async fn unpack_loaded(&self, lease: &super::lease::Lease, target: &Descriptor) {
-        let platform = Matcher(vec![self.shared.platform.clone()]);
+    /// Unpacks what was loaded for this machine, or for what was asked for. What cannot be unpacked now fails when a container is made of it.
+    async fn unpack_loaded(&self, lease: &super::lease::Lease, target: &Descriptor, platform: Matcher) {
         let unpack = Unpack { snapshotter: self.snapshotter().to_owned(), platform };
         let unpacked = self
             .shared

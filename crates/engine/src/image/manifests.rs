@@ -93,8 +93,9 @@ impl Stock {
         content.map(|(_, bytes)| bytes).sum::<u64>() + snapshots.map(|(_, bytes)| bytes).sum::<u64>()
     }
 
+    /// Bytes of the files of an image; nothing for one that only shares some of another's.
     fn unpacked(&self, document: &ImageDocument) -> u64 {
-        self.layer_bytes(document).into_iter().flatten().sum()
+        self.layer_bytes(document).into_iter().sum::<Option<u64>>().unwrap_or_default()
     }
 }
 

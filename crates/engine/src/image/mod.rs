@@ -26,6 +26,7 @@ mod manifests;
 mod names;
 mod pipe;
 mod places;
+mod platforms;
 mod progress;
 mod prune;
 mod pull;

@@ -41,11 +41,11 @@ fn short(digest: &Digest) -> &str {
     &hex[..SHORT.min(hex.len())]
 }
 
-fn short_id(id: &str) -> &str {
+pub(super) fn short_id(id: &str) -> &str {
     id.get(..SHORT).unwrap_or(id)
 }
 
-fn conflict(what: &str, hard: bool, why: &str) -> Error {
+pub(super) fn conflict(what: &str, hard: bool, why: &str) -> Error {
     let may = if hard { "cannot be forced" } else { "must be forced" };
     Error::Conflict(format!("conflict: unable to delete {what} ({may}) - {why}"))
 }
@@ -225,11 +225,12 @@ impl Engine {
         Ok(())
     }
 
-    /// A container that was made of an image.
+    /// A container that was made of an image, or has it mounted.
     pub(crate) fn user_of(&self, target: &Digest, kind: UserKind) -> Option<String> {
         let uses = |container: &std::sync::Arc<crate::Container>| {
             let record = container.record();
-            let is_of = record.image.target.as_ref() == Some(target);
+            let is_mounted = record.mounts.iter().any(|point| point.image.as_ref() == Some(target));
+            let is_of = record.image.target.as_ref() == Some(target) || is_mounted;
             is_of && (kind == UserKind::Any || record.state.status.is_alive())
         };
         self.containers().into_iter().find(uses).map(|container| container.id.clone())

@@ -182,8 +182,13 @@ impl Engine {
         let said = || if name.is_empty() { image.name.clone() } else { name.to_owned() };
         let wanted = Matcher(vec![platform.cloned().unwrap_or_else(|| self.shared.platform.clone())]);
         let descriptor = self.manifest_for(&image.target, &wanted, &said).await?;
-        let manifest = self.manifest_document(&descriptor, None).await?;
-        let document = self.config_document(&manifest.config, None).await?;
+        let absent = |error: Error| match error.kind() {
+            // The index names it, and it was removed, or never came.
+            ErrorKind::NotFound if image.target.kind() == Kind::Index => nothing_for(&said(), &wanted.0[0]),
+            _ => error,
+        };
+        let manifest = self.manifest_document(&descriptor, None).await.map_err(absent)?;
+        let document = self.config_document(&manifest.config, None).await.map_err(absent)?;
         // What an index says has been looked at; a manifest alone says nothing of its platform.
         if let Some(platform) = platform
             && image.target.kind() != Kind::Index
@@ -230,8 +235,12 @@ impl Engine {
     }
 }
 
-fn nothing_for(name: &str, platform: &Platform) -> Error {
-    Error::NotFound { what: "image", name: format!("{name}: it has nothing for the platform {platform}") }
+pub(super) fn nothing_for(name: &str, platform: &Platform) -> Error {
+    let image = match Reference::parse_familiar(name) {
+        Ok(reference) if id_digits(name).is_none() => reference.familiar(),
+        _ => name.to_owned(),
+    };
+    Error::NoPlatform { image, platform: platform.to_string() }
 }
 
 fn ambiguous(digits: &str) -> Error {

@@ -4,7 +4,7 @@ use gantry_primitives::progress::Reporter;
 use gantry_primitives::{ExportImage, ExportRequest, Image};
 use gantry_types::media_type::Kind;
 use gantry_types::platform::Matcher;
-use gantry_types::{Platform, Reference};
+use gantry_types::{Descriptor, Platform, Reference};
 
 use super::pipe::{ByteStream, byte_stream, is_gone};
 use super::resolve::{Called, missing};
@@ -31,16 +31,17 @@ impl Engine {
             for (image, shown) in self.to_save(name).await? {
                 self.look_at(&image, &request.platforms).await?;
                 let digest = image.target.digest.clone();
+                let target = self.target_of(image, &request.platforms).await?;
                 events.push((
                     digest.clone(),
                     shown.clone().map_or_else(|| digest.to_string(), |name| name.familiar()),
                 ));
                 let names: Vec<String> = shown.iter().map(ToString::to_string).collect();
-                match images.iter_mut().find(|known| known.target.digest == digest) {
+                match images.iter_mut().find(|known| known.target.digest == target.digest) {
                     Some(known) => known.names.extend(
                         names.into_iter().filter(|name| !known.names.contains(name)).collect::<Vec<_>>(),
                     ),
-                    None => images.push(ExportImage { target: image.target, names }),
+                    None => images.push(ExportImage { target, names }),
                 }
             }
         }
@@ -98,6 +99,17 @@ impl Engine {
             (is_of && other.digest().is_none()).then_some((image, Some(other)))
         });
         Ok(tagged.collect())
+    }
+
+    /// What is saved of an image: of a single platform its manifest, as with docker, so that the archive is all of something.
+    async fn target_of(&self, image: Image, platforms: &[Platform]) -> Result<Descriptor> {
+        match platforms {
+            [platform] if image.target.kind() == Kind::Index => {
+                let found = self.image_documents(&image.name.clone(), image, Some(platform)).await?;
+                Ok(found.descriptor)
+            }
+            _ => Ok(image.target),
+        }
     }
 
     /// Looks for what is asked for, and makes what another door pulled docker's, too.
