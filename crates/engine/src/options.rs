@@ -184,6 +184,8 @@ pub enum MountKind {
     Volume,
     /// Memory.
     Tmpfs,
+    /// The files of an image, by name, for reading alone.
+    Image,
 }
 
 /// What is mounted below something that cannot be written to.
@@ -205,7 +207,7 @@ pub enum ReadOnlyBelow {
 pub struct MountRequest {
     /// What it is.
     pub kind: MountKind,
-    /// A path of the host, or a volume's name.
+    /// A path of the host, or the name of a volume or an image.
     pub source: String,
     /// Where it is seen.
     pub target: String,
@@ -221,7 +223,7 @@ pub struct MountRequest {
     pub create_source: bool,
     /// Of a volume: not filled from the image.
     pub no_copy: bool,
-    /// Of a volume or bind: a path in it.
+    /// Of a volume, bind or image: a path in it.
     pub subpath: String,
     /// Of a new volume.
     pub volume_labels: BTreeMap<String, String>,

@@ -104,9 +104,9 @@ pub struct Command {
 pub struct MountPoint {
     /// What it is.
     pub kind: MountKind,
-    /// Of a volume: its name.
+    /// Of a volume: its name. Of an image: as it was called.
     pub name: String,
-    /// On the host; empty for memory.
+    /// On the host; empty for memory. Of an image: where it is for as long as a start takes.
     pub source: String,
     /// In the container.
     pub target: String,
@@ -132,6 +132,8 @@ pub struct MountPoint {
     pub options: Vec<String>,
     /// Whether the source is made where there is none.
     pub create_source: bool,
+    /// Of an image: the digest of what its name named.
+    pub image: Option<Digest>,
 }
 
 /// What a container does.

@@ -81,7 +81,18 @@ fn merge(own: &mut Resources, asked: &Resources) {
     if asked.blkio_weight != 0 {
         own.blkio_weight = asked.blkio_weight;
     }
-    own.pids_limit = asked.pids_limit.or(own.pids_limit);
+    // No limit is shown as 0.
+    own.pids_limit = asked.pids_limit.map(|limit| limit.max(0)).or(own.pids_limit);
+    for (own, asked) in [
+        (&mut own.blkio_device_read_bps, &asked.blkio_device_read_bps),
+        (&mut own.blkio_device_write_bps, &asked.blkio_device_write_bps),
+        (&mut own.blkio_device_read_iops, &asked.blkio_device_read_iops),
+        (&mut own.blkio_device_write_iops, &asked.blkio_device_write_iops),
+    ] {
+        if !asked.is_empty() {
+            own.clone_from(asked);
+        }
+    }
 }
 
 #[cfg(test)]

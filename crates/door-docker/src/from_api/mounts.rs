@@ -125,12 +125,7 @@ fn long(mount: &Mount) -> Result<MountRequest, Failure> {
     if mount.target.is_empty() {
         return Err(wrong("field Target must not be empty".to_owned()));
     }
-    if kind == "image" {
-        return Err(Failure::unsupported(
-            "mounts of images are not supported: copy what is needed, or use a volume",
-        ));
-    }
-    if !matches!(kind, "bind" | "volume" | "tmpfs") {
+    if !matches!(kind, "bind" | "volume" | "tmpfs" | "image") {
         return Err(wrong("mount type unknown".to_owned()));
     }
     for (name, is_given, owner) in [
@@ -159,9 +154,30 @@ fn long(mount: &Mount) -> Result<MountRequest, Failure> {
                 checked.map_err(|error| volume_name(&mount.source, &error))?;
             }
         }
+        "image" => long_image(mount, &mut request).map_err(wrong)?,
         _ => long_tmpfs(mount, &mut request).map_err(wrong)?,
     }
     Ok(request)
+}
+
+fn long_image(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
+    request.kind = MountKind::Image;
+    request.read_only = true;
+    if mount.source.is_empty() {
+        return Err("field Source must not be empty".to_owned());
+    }
+    let Some(options) = &mount.image_options else { return Ok(()) };
+    check_subpath(&options.subpath)?;
+    request.subpath.clone_from(&options.subpath);
+    Ok(())
+}
+
+/// Subpaths do not lead out, whatever there is on the way.
+fn check_subpath(subpath: &str) -> Result<(), String> {
+    if subpath.starts_with('/') || subpath.split('/').any(|part| part == "..") {
+        return Err("subpath must be a relative path within the volume".to_owned());
+    }
+    Ok(())
 }
 
 fn long_bind(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
@@ -200,10 +216,7 @@ fn long_volume(mount: &Mount, request: &mut MountRequest) -> Result<(), String> 
         SHARED_LABEL.clone_into(&mut request.mode);
     }
     let Some(options) = &mount.volume_options else { return Ok(()) };
-    let escapes = options.subpath.starts_with('/') || options.subpath.split('/').any(|part| part == "..");
-    if escapes {
-        return Err("subpath must be a relative path within the volume".to_owned());
-    }
+    check_subpath(&options.subpath)?;
     if name.is_empty() && !options.subpath.is_empty() {
         return Err("must not set Subpath when using anonymous volumes".to_owned());
     }

@@ -24,6 +24,7 @@ fn mount(point: &MountPoint) -> ApiPoint {
         MountKind::Bind => "bind",
         MountKind::Volume => "volume",
         MountKind::Tmpfs => "tmpfs",
+        MountKind::Image => "image",
     };
     ApiPoint {
         kind: kind.to_owned(),

@@ -83,12 +83,11 @@ impl Engine {
 
     async fn make(
         &self,
-        id: &str,
-        name: &str,
+        (id, name): (&str, &str),
         reference: String,
         found: FoundImage,
-        mut timings: Timings,
         options: Options,
+        mut timings: Timings,
     ) -> Result<Created> {
         let process = merge(&found.document.config, &options, id)?;
         let labels = labels(&found.document.config, &options)?;
@@ -110,14 +109,13 @@ impl Engine {
         record.options.log = super::logs::merged(self, &record.options.log);
         let log = super::logs::target(self, &record)?;
         record.log_path = log.path;
+        record.userns = self.choose_ids(&record).await?;
         let warnings = self.check(&record).await?;
         timings.step("config");
-        let warnings = self.check(&record).await?;
-        record.userns = self.choose_ids(&record).await?;
         let made = mounts::resolve(self, &record).await?;
         record.mounts = made.points;
         timings.step("volumes");
-        if let Err(error) = self.write(&record, &found, &mut timings).await {
+        if let Err(error) = self.write(&record, (&found, &made.images), &mut timings).await {
             self.undo(&record, made.new_volumes).await;
             return Err(error);
         }
@@ -132,8 +130,8 @@ impl Engine {
         if record.args().is_empty() {
             return Err(Error::Invalid("no command specified".to_owned()));
         }
-        if record.options.auto_remove && record.options.restart != crate::RestartPolicy::No {
         super::unhealthy::OnUnhealthy::of(&record.options.labels)?;
+        if record.options.auto_remove && record.options.restart != crate::RestartPolicy::No {
             let text = "can't create 'AutoRemove' container with restart policy";
             return Err(Error::Invalid(text.to_owned()));
         }
@@ -148,19 +146,26 @@ impl Engine {
     }
 
     /// Snapshot, directory and records. What names the snapshot is written first: it is never garbage.
-    async fn write(&self, record: &Record, found: &FoundImage, timings: &mut Timings) -> Result<()> {
+    async fn write(
+        &self,
+        record: &Record,
+        (found, images): (&FoundImage, &[FoundImage]),
+        timings: &mut Timings,
+    ) -> Result<()> {
         let runtime = super::specification::runtime(self, &record.options.runtime)?;
         let spec = Opaque { type_url: SPEC_TYPE.to_owned(), value: b"{}".to_vec() };
         let mut container = ContainerRecord::new(&record.id, runtime, spec);
         container.image.clone_from(&record.image.name);
         container.snapshotter = self.snapshotter().to_owned();
         container.snapshot_key.clone_from(&record.id);
+        container.labels = super::image_mounts::labels(record, self.snapshotter());
         let event = event_of(record, "create");
-        timings.step("record");
         let steps = vec![Step::CreateContainer(Box::new(container)), put(record), event.step()];
-        timings.step("snapshot");
         self.shared.store.commit(self.shared.namespace.clone(), steps).await?;
+        timings.step("record");
         self.prepare(&record.id, found).await?;
+        self.make_views(record, images).await?;
+        timings.step("snapshot");
         self.fill_volumes(record).await?;
         let directory = self.shared.directory(&record.id);
         self.blocking("making a directory", move || super::files::make_directory(&directory)).await
@@ -179,6 +184,13 @@ impl Engine {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             result => return Ok(result.map(drop)?),
         }
+        self.unpack(found).await?;
+        self.shared.store.snapshot_prepare(self.context(), request).await?;
+        Ok(())
+    }
+
+    /// Unpacks an image, as of now.
+    pub(crate) async fn unpack(&self, found: &FoundImage) -> Result<()> {
         let unpack = gantry_primitives::Unpack {
             snapshotter: self.snapshotter().to_owned(),
             platform: gantry_types::platform::Matcher(vec![found.of.platform.parse().map_err(
@@ -187,7 +199,6 @@ impl Engine {
         };
         let (target, quiet) = (found.image.target.clone(), gantry_primitives::progress::Reporter::default());
         self.shared.store.unpack(self.context(), target, unpack, quiet).await?;
-        self.shared.store.snapshot_prepare(self.context(), request).await?;
         Ok(())
     }
 
@@ -202,6 +213,9 @@ impl Engine {
             && error.kind() != ErrorKind::NotFound
         {
             tracing::warn!(container = %id, %error, "the snapshot of a container that was not made is left");
+        }
+        if let Err(error) = self.remove_views(record).await {
+            tracing::warn!(container = %id, %error, "views of images of a container that was not made are left");
         }
         let steps = vec![
             Step::RemoveContainer(id.clone()),

@@ -101,9 +101,10 @@ impl Engine {
     ) -> Result<()> {
         let by = by.filter(|text| !text.is_empty()).map(signal).transpose()?;
         let (engine, container) = (self.clone(), Arc::clone(container));
-        self.owned("stopping a container", async move {
-            engine.stop(&container, by, patience, Wish::End).await
-        })
+        self.owned(
+            "stopping a container",
+            async move { engine.stop(&container, by, patience, Wish::End).await },
+        )
         .await
     }
 
@@ -296,8 +297,6 @@ impl Engine {
         .await
     }
 
-    /// Thaws a container.
-    ///
     /// Freezes a container for a moment, unless it has ended by now or is frozen already; returns whether it is to be thawed.
     ///
     /// # Errors
@@ -311,6 +310,8 @@ impl Engine {
         }
     }
 
+    /// Thaws a container.
+    ///
     /// # Errors
     /// Conflict for one that is not frozen; what the shim says.
     pub async fn container_unpause(&self, container: &Arc<Container>) -> Result<()> {

@@ -18,6 +18,7 @@ mod exec;
 mod files;
 mod health;
 mod host;
+mod image_mounts;
 mod init_layer;
 mod life;
 mod links;

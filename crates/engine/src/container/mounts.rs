@@ -5,7 +5,8 @@ use std::path::{Component, Path};
 
 use gantry_spec::{Access, Bind, Mount, MountKind as SpecKind, Propagation, Recursion};
 
-use super::subpath;
+use super::{image_mounts, subpath};
+use crate::image::FoundImage;
 use crate::options::{MountKind, MountRequest, ReadOnlyBelow};
 use crate::record::{MountPoint, Record};
 use crate::volume::{LOCAL, VolumeRequest};
@@ -15,10 +16,12 @@ use crate::{Engine, Error, Result};
 const MAX_MOUNTS: usize = 1024;
 
 /// Mounts as they are, and the volumes that were made for them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Resolved {
     pub(crate) points: Vec<MountPoint>,
     pub(crate) new_volumes: Vec<String>,
+    /// The images of those that are images, in their order.
+    pub(crate) images: Vec<FoundImage>,
 }
 
 /// Finds out what is mounted where, and makes the volumes for it.
@@ -50,7 +53,11 @@ async fn resolve_into(engine: &Engine, record: &Record, resolved: &mut Resolved)
         if !taken.insert(target.clone()) {
             return Err(Error::Invalid(format!("Duplicate mount point: {target}")));
         }
-        let point = of_request(engine, request, target, resolved).await?;
+        let mut point = of_request(engine, request, target, resolved).await?;
+        if point.kind == MountKind::Image {
+            let number = resolved.points.len();
+            point.source = image_mounts::place(engine, &record.id, number).display().to_string();
+        }
         resolved.points.push(point);
     }
     for text in &record.options.volumes_from {
@@ -139,6 +146,13 @@ async fn of_request(
             point.propagation.clone_from(&request.propagation);
         }
         MountKind::Tmpfs => point.options = tmpfs(request),
+        MountKind::Image => {
+            let found = engine.image(&request.source, None).await?;
+            point.name.clone_from(&request.source);
+            point.image.clone_from(&found.of.target);
+            point.writable = false;
+            resolved.images.push(found);
+        }
     }
     Ok(point)
 }
@@ -179,7 +193,9 @@ fn of_others(engine: &Engine, text: &str) -> Result<Vec<MountPoint>> {
     }
     let other = engine.container(name)?.record();
     let read_only = mode.starts_with("ro");
-    let points = other.mounts.iter().filter(|point| point.kind != MountKind::Tmpfs).cloned();
+    // Views of images are their container's own.
+    let is_shared = |point: &&MountPoint| matches!(point.kind, MountKind::Bind | MountKind::Volume);
+    let points = other.mounts.iter().filter(is_shared).cloned();
     Ok(points
         .map(|point| MountPoint {
             writable: point.writable && !read_only,

@@ -111,6 +111,7 @@ impl Engine {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
+        self.remove_views(record).await?;
         let directory = self.shared.directory(&record.id);
         let shm = super::specification::shm(self, &record.id);
         self.blocking("removing files", move || {

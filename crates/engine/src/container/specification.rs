@@ -342,7 +342,7 @@ pub(crate) fn resources(wanted: &Resources) -> Result<gantry_spec::Resources> {
         cpu_realtime_runtime_us: wanted.cpu_realtime_runtime,
         cpuset_cpus: wanted.cpuset_cpus.clone(),
         cpuset_mems: wanted.cpuset_mems.clone(),
-        pids: wanted.pids_limit.filter(|limit| *limit != 0),
+        pids: wanted.pids_limit,
         blkio_weight: wanted.blkio_weight,
         blkio_weight_device: wanted.blkio_weight_device.iter().map(weight).collect::<Result<_>>()?,
         blkio_read_bps: rates(&wanted.blkio_read_bps)?,

@@ -80,7 +80,7 @@ impl Engine {
         match self.run(container, &mut record).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let goes = record.options.auto_remove && by == By::Hand;
+                let goes = record.options.auto_remove && by == By::Hand && !container.transient().kept;
                 self.note_failure(container, record, &error).await;
                 if goes {
                     let request = RemoveRequest { volumes: true, ..RemoveRequest::default() };
@@ -170,11 +170,11 @@ impl Engine {
         self.tell_linked(record).await;
         container.transient().started = Some(Instant::now());
         self.shared.tasks.start(container.key(), String::new()).await.map_err(refused)?;
-        let event = event_of(record, "start");
         container.step("program");
+        let event = event_of(record, "start");
         self.save_anyway(container, record.clone(), vec![event]).await;
-        container.moment.send_modify(|moment| moment.starts += 1);
         container.step("record");
+        container.moment.send_modify(|moment| moment.starts += 1);
         self.watch_health(container);
         Ok(())
     }
@@ -210,6 +210,7 @@ impl Engine {
         let directory = self.shared.directory(&record.id);
         let source = self.files_directory(record)?;
         self.release_subpaths(record).await;
+        self.mount_views(record).await?;
         let subpaths = subpath::directory(self, &record.id);
         let (engine, record) = (self.clone(), record.clone());
         let volumes = match record.userns {

@@ -13,6 +13,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, opena
 use rustix::io::Errno;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 
+use crate::options::MountKind;
 use crate::record::Record;
 use crate::{Engine, Error, Result};
 
@@ -26,9 +27,9 @@ pub(crate) fn directory(engine: &Engine, id: &str) -> PathBuf {
     all(engine).join(id)
 }
 
-/// Whether a container has any.
+/// Whether a container has any, or has images mounted, which have their places there, too.
 pub(crate) fn has_any(record: &Record) -> bool {
-    record.mounts.iter().any(|point| !point.subpath.is_empty())
+    record.mounts.iter().any(|point| !point.subpath.is_empty() || point.kind == MountKind::Image)
 }
 
 /// Finds what is at a path below a directory. Links are followed as long as they stay there.
@@ -36,9 +37,15 @@ pub(crate) fn has_any(record: &Record) -> bool {
 /// # Errors
 /// Invalid for a path that leads out, or to nothing.
 pub(crate) fn open(source: &Path, subpath: &str) -> Result<OwnedFd> {
-    let failed = |errno: Errno| {
-        let (source, error) = (source.display(), std::io::Error::from(errno));
-        Error::Invalid(format!("cannot find the subpath {subpath:?} in {source}: {error}"))
+    let failed = |errno: Errno| match errno {
+        Errno::XDEV => Error::Invalid(format!(
+            "path concatenation escapes the base directory, base: {:?}, subpath: {subpath:?}",
+            source.display()
+        )),
+        errno => {
+            let path = source.join(subpath);
+            Error::Invalid(format!("cannot access path {}: {}", path.display(), std::io::Error::from(errno)))
+        }
     };
     let escapes =
         Path::new(subpath).components().any(|part| !matches!(part, Component::Normal(_) | Component::CurDir));

@@ -78,6 +78,9 @@ impl Engine {
 /// What is asked for over what there is.
 fn merge(own: &Resources, asked: &Resources) -> Resources {
     let number = |own: i64, asked: i64| if asked == 0 { own } else { asked };
+    let list = |own: &[(String, u64)], asked: &[(String, u64)]| {
+        if asked.is_empty() { own.to_vec() } else { asked.to_vec() }
+    };
     let text = |own: &str, asked: &str| if asked.is_empty() { own.to_owned() } else { asked.to_owned() };
     let mut merged = Resources {
         memory: number(own.memory, asked.memory),
@@ -93,6 +96,11 @@ fn merge(own: &Resources, asked: &Resources) -> Resources {
         cpuset_mems: text(&own.cpuset_mems, &asked.cpuset_mems),
         pids_limit: asked.pids_limit.or(own.pids_limit),
         blkio_weight: if asked.blkio_weight == 0 { own.blkio_weight } else { asked.blkio_weight },
+        blkio_weight_device: list(&own.blkio_weight_device, &asked.blkio_weight_device),
+        blkio_read_bps: list(&own.blkio_read_bps, &asked.blkio_read_bps),
+        blkio_write_bps: list(&own.blkio_write_bps, &asked.blkio_write_bps),
+        blkio_read_iops: list(&own.blkio_read_iops, &asked.blkio_read_iops),
+        blkio_write_iops: list(&own.blkio_write_iops, &asked.blkio_write_iops),
         ..own.clone()
     };
     // One of the two ways to say how much of a processor.

@@ -8,10 +8,10 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gantry_layer::{Limits, copy_tree};
 use rustix::fs::{
@@ -51,14 +51,14 @@ impl Engine {
     /// # Errors
     /// Those of the store; what the disk says. The volume is empty again then.
     pub(crate) async fn copy_up(&self, record: &Record, point: &MountPoint, volume: &Path) -> Result<()> {
-        if point.kind != MountKind::Volume || !point.subpath.is_empty() {
+        if point.kind != MountKind::Volume {
             return Ok(());
         }
         let (snapshotter, key) = (self.snapshotter().to_owned(), record.id.clone());
         let Some(root) = self.shared.store.snapshot_files(self.context(), snapshotter, key).await? else {
             return Ok(());
         };
-        let (target, path) = (point.target.clone(), volume.to_owned());
+        let (target, path, subpath) = (point.target.clone(), volume.to_owned(), point.subpath.clone());
         let volume = self.volume(&point.name).await?;
         if record.userns.is_some() && crate::userns::is_bind(&volume) {
             // What is the image's root's would be the host's there.
@@ -69,18 +69,34 @@ impl Engine {
         self.blocking("filling a volume", move || {
             if volume.options.is_empty() {
                 let beside = path.parent().unwrap_or(&path);
-                return fill(root.as_fd(), &target, &path, beside);
+                return fill_part(root.as_fd(), &target, (&path, &subpath), beside);
             }
             // It is a mount itself, which comes with the start of a container. Here it is for this alone.
             on_a_thread(move || {
                 enter_namespace()?;
                 mount_volume(&volume)?;
                 // What is beside it is another file system's.
-                fill(root.as_fd(), &target, &path, &path)
+                fill_part(root.as_fd(), &target, (&path, &subpath), &path)
             })
         })
         .await
     }
+}
+
+/// Fills a volume, or an empty directory in it: one that is not there is for the start to complain about. Blocks.
+fn fill_part(
+    root: BorrowedFd<'_>,
+    target: &str,
+    (volume, subpath): (&Path, &str),
+    beside: &Path,
+) -> Result<()> {
+    if subpath.is_empty() {
+        return fill(root, target, volume, beside);
+    }
+    let Ok(part) = crate::container::open_subpath(volume, subpath) else { return Ok(()) };
+    // What was found, whatever is at that path by now.
+    let place = PathBuf::from(format!("/proc/self/fd/{}/.", part.as_raw_fd()));
+    if place.is_dir() { fill(root, target, &place, &place) } else { Ok(()) }
 }
 
 /// Fills an empty directory of the host's, by way of `beside` on the same file system: the volume itself, or what is around it.

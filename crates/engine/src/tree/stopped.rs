@@ -91,7 +91,12 @@ pub(super) async fn open(engine: &Engine, record: &Record, wanted: Wanted) -> Re
     engine.blocking("mounting a container's files", move || mount(plan)).await
 }
 
-/// What is mounted in a container: its own mounts but memory, and the files that it has of the engine.
+/// Whether a mount is there without a process.
+fn is_on_disk(point: &crate::MountPoint) -> bool {
+    matches!(point.kind, MountKind::Bind | MountKind::Volume)
+}
+
+/// What is mounted in a container: its own mounts but memory and images, and the files that it has of the engine.
 fn points(engine: &Engine, record: &Record) -> Vec<Point> {
     let of_record = |point: &crate::MountPoint| Point {
         source: point.source.clone().into(),
@@ -100,7 +105,7 @@ fn points(engine: &Engine, record: &Record) -> Vec<Point> {
         writable: if point.writable { Writable::Yes } else { Writable::No },
         recursion: if point.non_recursive { OpenTreeFlags::empty() } else { OpenTreeFlags::AT_RECURSIVE },
     };
-    let own = record.mounts.iter().filter(|point| point.kind != MountKind::Tmpfs).map(of_record);
+    let own = record.mounts.iter().filter(|point| is_on_disk(point)).map(of_record);
     let is_taken = |place: &str| record.mounts.iter().any(|point| point.target == place);
     let files = match engine.files_directory(record) {
         Ok(directory) => {

@@ -3,6 +3,7 @@
 use std::fs;
 
 use gantry_e2e::require_engine;
+use serde_json::json;
 
 use super::{detached, remove, shared};
 
@@ -60,4 +61,70 @@ fn files_are_copied_in_both_directions() {
     docker.docker(["cp", "e-cp:/tmp/copied", &local("again")]).run().ok();
     assert_eq!(fs::read_to_string(local("again")).unwrap(), "inside\n");
     remove(docker, "e-cp");
+}
+
+#[test]
+fn images_are_mounted_for_reading() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let api = docker.docker(["version", "--format", "{{.Server.APIVersion}}"]).run().ok().text().to_owned();
+    let minor: u32 = api.trim_start_matches("1.").parse().unwrap();
+    if minor < 48 {
+        gantry_testkit::skip_test!("this dockerd has no mounts of images");
+    }
+    let dockerfile = "FROM busybox\nRUN mkdir -p /in/side && echo one > /in/side/file && ln -s / /in/out";
+    let build = docker.docker(["build", "--quiet", "--tag", "i-mounted", "-"]).env("DOCKER_BUILDKIT", "0");
+    build.stdin(dockerfile).run().ok();
+    let create = |name: &str, subpath: &str, cmd: &[&str]| {
+        let mount = json!({
+            "Type": "image", "Source": "i-mounted", "Target": "/i", "ImageOptions": { "Subpath": subpath }
+        });
+        let body = json!({ "Image": "busybox", "Cmd": cmd, "HostConfig": { "Mounts": [mount] } });
+        docker.raw().request("POST", &format!("/v1.48/containers/create?name={name}"), Some(&body))
+    };
+    assert_eq!(
+        create("i-whole", "", &["sh", "-c", "cat /i/in/side/file; touch /i/x || echo no"]).status,
+        201
+    );
+    let start = |name: &str| docker.docker(["start", "--attach", name]).run();
+    assert_eq!(start("i-whole").ok().text(), "one\nno");
+    assert_eq!(create("i-part", "in/side/file", &["cat", "/i"]).status, 201);
+    assert_eq!(start("i-part").ok().text(), "one");
+    assert!(create("i-odd", "../x", &["true"]).message().contains("must be a relative path"));
+    assert_eq!(create("i-out", "in/out", &["ls", "/i"]).status, 201);
+    assert!(start("i-out").fails().stderr.contains("escapes the base directory"));
+    assert_eq!(
+        docker.inspect("i-whole", "{{(index .Mounts 0).Type}} {{(index .Mounts 0).RW}}"),
+        "image false"
+    );
+    // What is mounted is kept; without its name, too.
+    let refused = docker.docker(["rmi", "i-mounted"]).run().fails();
+    assert!(refused.stderr.contains("is using its referenced image"), "{}", refused.stderr);
+    docker.docker(["rmi", "--force", "i-mounted"]).run().ok();
+    assert_eq!(start("i-whole").ok().text(), "one\nno");
+    for name in ["i-whole", "i-part", "i-out"] {
+        remove(docker, name);
+    }
+    if !gantry_e2e::on_reference() {
+        assert_eq!(gantry_testkit::mounts_below(std::path::Path::new("/run/gt-eng/subpaths")), [""; 0]);
+    }
+}
+
+#[test]
+fn an_empty_part_of_a_volume_is_filled() {
+    require_engine!("dockerd");
+    let docker = shared();
+    let api = docker.docker(["version", "--format", "{{.Server.APIVersion}}"]).run().ok().text().to_owned();
+    if api.trim_start_matches("1.").parse::<u32>().unwrap() < 45 {
+        gantry_testkit::skip_test!("this dockerd has no parts of volumes");
+    }
+    docker.run(&["--volume", "e-parts:/v"], &["mkdir", "/v/part"]).run().ok();
+    let mount = json!({
+        "Type": "volume", "Source": "e-parts", "Target": "/bin", "VolumeOptions": { "Subpath": "part" }
+    });
+    let body = json!({ "Image": "busybox", "Cmd": ["ls", "/bin/sh"], "HostConfig": { "Mounts": [mount] } });
+    docker.raw().request("POST", "/v1.48/containers/create?name=e-part", Some(&body));
+    assert_eq!(docker.docker(["start", "--attach", "e-part"]).run().ok().text(), "/bin/sh");
+    remove(docker, "e-part");
+    docker.docker(["volume", "rm", "e-parts"]).run().ok();
 }
