@@ -116,7 +116,7 @@ images() {
         done
         push "$name"
     done
-    for tag in 3.6 3.10; do
+    for tag in 3.6 3.10 3.10.2; do
         begin
         for platform in "amd64 " "arm64 " "s390x "; do
             echo "$tag $platform" > "$work/pause/image"

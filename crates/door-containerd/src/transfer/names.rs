@@ -59,11 +59,15 @@ pub(super) fn of_archive(destination: &ImageStore) -> Naming {
     Arc::new(move |image| prefixes.iter().flat_map(|prefix| with_prefix(prefix, image)).collect())
 }
 
-/// The names that the index of an archive gets: the main one, and the others that are whole.
+/// The names that the index of an archive gets: the main one, and the others that are whole; an `@` at the end stands for its digest.
 pub(super) fn of_index(destination: &ImageStore) -> Vec<String> {
-    let main = Some(&destination.name).filter(|name| !name.is_empty());
+    let main = Some(destination.name.clone()).filter(|name| !name.is_empty());
     let extra = destination.extra_references.iter().filter(|reference| !reference.is_prefix);
-    main.into_iter().chain(extra.map(|reference| &reference.name)).cloned().collect()
+    let extra = extra.map(|reference| match reference.add_digest {
+        true => format!("{}@", reference.name),
+        false => reference.name.clone(),
+    });
+    main.into_iter().chain(extra).collect()
 }
 
 /// Which manifests of an index a destination wants.
@@ -186,12 +190,14 @@ mod tests {
 
     #[test]
     fn the_index_of_an_archive_gets_whole_names_only() {
+        let whole =
+            |name: &str, add_digest| ImageReference { name: name.into(), add_digest, ..Default::default() };
         let destination = ImageStore {
             name: "i".into(),
-            extra_references: vec![prefix("a"), ImageReference { name: "b:1".into(), ..Default::default() }],
+            extra_references: vec![prefix("a"), whole("b:1", false), whole("c", true)],
             ..Default::default()
         };
-        assert_eq!(of_index(&destination), ["i", "b:1"]);
+        assert_eq!(of_index(&destination), ["i", "b:1", "c@"]);
         assert!(of_index(&ImageStore::default()).is_empty());
     }
 

@@ -29,7 +29,7 @@ pub struct ImportRequest {
     pub compress: bool,
     /// The names.
     pub naming: Naming,
-    /// Names for the archive's whole index.
+    /// Names for the archive's whole index; one that ends with `@` gets its digest.
     pub index_names: Vec<String>,
     /// The labels of the names.
     pub labels: Labels,
@@ -123,9 +123,11 @@ impl Store {
             self.blocking(move |inner| inner.store_document(&owned, &stored, &bytes, &labels)).await?;
         }
         for name in &request.index_names {
+            let digest = if name.ends_with('@') { descriptor.digest.to_string() } else { String::new() };
+            let name = format!("{name}{digest}");
             let image = Image::new(name.clone(), descriptor.clone(), request.labels.clone());
             images.push(self.image_put(context.clone(), request.holder.clone(), image).await?);
-            request.reporter.step(Stage::Saved, name);
+            request.reporter.step(Stage::Saved, &name);
         }
         request.reporter.step(Stage::Done, "import");
         Ok(Imported { index: descriptor, images })

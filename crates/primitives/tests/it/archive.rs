@@ -80,6 +80,21 @@ async fn what_is_exported_is_imported_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_index_of_an_archive_is_named_by_its_digest_on_demand() {
+    require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
+    let (from, to) = (Fixture::new(), Fixture::new());
+    let bytes = export(&from, "busybox").await.1;
+    let index_names = vec!["whole:1".to_owned(), "digested@".to_owned()];
+    let request = ImportRequest { index_names, ..import_request() };
+    let source = Box::new(std::io::Cursor::new(bytes));
+    let imported = to.store.import(context("test"), source, request).await.unwrap();
+    for name in ["whole:1".to_owned(), format!("digested@{}", imported.index.digest)] {
+        let image = to.store.image_get(context("test"), name).await.unwrap();
+        assert_eq!(image.target.digest, imported.index.digest);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn skopeo_reads_and_writes_the_same_archives() {
     require!(Need::Root, Need::Program("docker-registry"), Need::Program("skopeo"));
     let (from, to) = (Fixture::new(), Fixture::new());
