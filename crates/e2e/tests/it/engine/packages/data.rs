@@ -98,6 +98,7 @@ fn postgres_keeps_its_tables() {
     );
     assert_eq!(inside(docker, "p-pg", &["stat", "--format", "%U", "/proc/1"]), "postgres");
     passwords_count_over_the_bridge(docker, image);
+    let late = || ask("SELECT count(*) FROM kept WHERE number < 0").parse::<u32>().unwrap();
     // Killed while clients are busy: what was acknowledged is there.
     thread::scope(|scope| {
         let writer = scope.spawn(|| {
@@ -110,14 +111,12 @@ fn postgres_keeps_its_tables() {
             }
             acknowledged
         });
-        gantry_testkit::until_true("writes", || {
-            ask("SELECT count(*) FROM kept WHERE number < 0") >= "3".to_owned()
-        });
+        gantry_testkit::until_true("writes", || late() >= 3);
         docker.docker(["kill", "p-pg"]).run().ok();
         let acknowledged = writer.join().unwrap();
         docker.docker(["start", "p-pg"]).run().ok();
         healthy(docker, "p-pg");
-        let found: u32 = ask("SELECT count(*) FROM kept WHERE number < 0").parse().unwrap();
+        let found = late();
         assert!(found >= acknowledged, "{found} of {acknowledged}");
     });
     assert!(logged(docker, "p-pg").contains("automatic recovery in progress"));
