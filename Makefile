@@ -18,7 +18,8 @@ run: setup build
 test: setup
 	@cargo xtask ci
 
-## The tests of cgroups and of the runtime in a virtual machine: cgroup v2 alone, systemd, AppArmor, all capabilities.
+## The tests of cgroups, runtime, shim and engine in a virtual machine (cgroup v2 alone, systemd, AppArmor, all capabilities), and an
+## installation through a reboot and a power cut.
 conformance-vm: setup
 	@cargo xtask conformance-vm
 
