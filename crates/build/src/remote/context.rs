@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use gantry_engine::Engine;
-use gantry_engine::image::WebFile;
+use gantry_engine::image::{WebFile, redacted};
 
 use super::sniff::{HEAD_BYTES, Kind, kind};
 use super::{Remote, git};
@@ -34,8 +34,9 @@ pub(crate) async fn context(
             .await
         }
         Some(Remote::Web(url)) => {
+            let shown = redacted(&url);
             let failed = |reason: String, kind| Error::Remote {
-                what: format!("error downloading remote context {url}"),
+                what: format!("error downloading remote context {shown}"),
                 reason,
                 kind,
             };
@@ -46,7 +47,7 @@ pub(crate) async fn context(
             let mut web = engine.web_file(&url).await.map_err(engine_failed)?;
             let head = head(&mut web).await.map_err(engine_failed)?;
             let invalid = |reason: String| {
-                Error::Invalid(format!("error detecting content type for remote {url}: {reason}"))
+                Error::Invalid(format!("error detecting content type for remote {shown}: {reason}"))
             };
             if head.is_empty() {
                 return Err(invalid("empty response".to_owned()));
@@ -54,7 +55,7 @@ pub(crate) async fn context(
             let begin: Vec<u8> = head.iter().flatten().copied().take(HEAD_BYTES).collect();
             match kind(web.media_type(), &begin).map_err(invalid)? {
                 Kind::Dockerfile => {
-                    let text = text(&mut web, head, &url, engine_failed).await?;
+                    let text = text(&mut web, head, &shown, engine_failed).await?;
                     let context = Context::none(&scratch)?;
                     Ok((scratch, context, text))
                 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use gantry_engine::Engine;
-use gantry_engine::image::{ByteSource, WebFile};
+use gantry_engine::image::{ByteSource, WebFile, redacted};
 use gantry_types::{Algorithm, Digest, Hasher};
 use rustix::fs::OFlags;
 
@@ -52,7 +52,8 @@ pub(crate) async fn fetch(
     let name = match name_of(&web) {
         Some(name) => name,
         None if into_directory => {
-            return Err(Error::Invalid(format!("cannot determine filename for source {url}")));
+            let shown = redacted(url);
+            return Err(Error::Invalid(format!("cannot determine filename for source {shown}")));
         }
         None => UNNAMED.to_owned(),
     };
