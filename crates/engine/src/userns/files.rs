@@ -91,8 +91,7 @@ fn ids(point: &MountPoint, volumes: &BTreeMap<String, crate::Volume>) -> Ids {
             Some(volume) if is_bind(volume) => Ids::Host,
             Some(_) => Ids::Perhaps,
         },
-        // Those of an image, which may be an overlay.
-        _ => Ids::Perhaps,
+        MountKind::Image => Ids::Perhaps,
     }
 }
 
