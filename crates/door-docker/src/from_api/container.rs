@@ -215,7 +215,7 @@ fn security(option: &str) -> Result<String, Failure> {
         "no-new-privileges" => matches!(value, "" | "true" | "false"),
         "label" | "apparmor" | "seccomp" => !value.is_empty(),
         "systempaths" => value == "unconfined",
-        "writable-cgroups" => matches!(value, "true" | "false"),
+        "writable-cgroups" => matches!(value, "" | "true" | "false"),
         _ => false,
     };
     if !is_known {

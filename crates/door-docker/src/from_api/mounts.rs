@@ -212,9 +212,7 @@ fn long_bind(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
 
 fn long_volume(mount: &Mount, request: &mut MountRequest) -> Result<(), String> {
     let name = &mount.source;
-    if !name.is_empty() {
-        SHARED_LABEL.clone_into(&mut request.mode);
-    }
+    SHARED_LABEL.clone_into(&mut request.mode);
     let Some(options) = &mount.volume_options else { return Ok(()) };
     check_subpath(&options.subpath)?;
     if name.is_empty() && !options.subpath.is_empty() {

@@ -120,11 +120,7 @@ async fn of_request(
         MountKind::Bind => {
             point.source = bind_source(request)?;
             point.create_source = request.create_source;
-            point.propagation = if request.propagation.is_empty() {
-                "rprivate".to_owned()
-            } else {
-                request.propagation.clone()
-            };
+            point.propagation = propagation(request, &engine.shared.settings.root)?;
         }
         MountKind::Volume => {
             let asked = VolumeRequest {
@@ -172,6 +168,24 @@ fn tmpfs(request: &MountRequest) -> Vec<String> {
     options
 }
 
+/// How a bind's mounts follow those of the host. What is mounted below the daemon's own directory is to be unmounted when the daemon
+/// does so, whoever sees it.
+fn propagation(request: &MountRequest, root: &Path) -> Result<String> {
+    let (source, asked) = (Path::new(&request.source), request.propagation.as_str());
+    if !source.starts_with(root) && !root.starts_with(source) {
+        return Ok(if asked.is_empty() { "rprivate" } else { asked }.to_owned());
+    }
+    match asked {
+        "" => Ok("rslave".to_owned()),
+        "rslave" | "rshared" => Ok(asked.to_owned()),
+        other => Err(Error::Invalid(format!(
+            "invalid mount config: must use either propagation mode \"rslave\" or \"rshared\" when mount source is within the \
+             daemon root, daemon root: {:?}, bind mount source: {source:?}, propagation: {other:?}",
+            root.display().to_string()
+        ))),
+    }
+}
+
 fn bind_source(request: &MountRequest) -> Result<String> {
     let source = &request.source;
     if !Path::new(source).is_absolute() || source.contains('\0') {
@@ -191,7 +205,10 @@ fn of_others(engine: &Engine, text: &str) -> Result<Vec<MountPoint>> {
     if !matches!(mode.trim_end_matches(",z").trim_end_matches(",Z"), "" | "ro" | "rw" | "z" | "Z") {
         return Err(Error::Invalid(format!("invalid mode for volumes-from: {mode}")));
     }
-    let other = engine.container(name)?.record();
+    let other = match engine.container(name) {
+        Err(Error::NotFound { .. }) => return Err(Error::Invalid(format!("No such container: {name}"))),
+        other => other?.record(),
+    };
     let read_only = mode.starts_with("ro");
     // Views of images are their container's own.
     let is_shared = |point: &&MountPoint| matches!(point.kind, MountKind::Bind | MountKind::Volume);
@@ -283,6 +300,25 @@ pub(crate) fn anonymous(points: &[MountPoint]) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_holds_the_daemons_directory_follows_it() {
+        let check = |source: &str, asked: &str| {
+            let request = MountRequest {
+                source: source.to_owned(),
+                propagation: asked.to_owned(),
+                ..MountRequest::default()
+            };
+            propagation(&request, Path::new("/var/lib/gantry")).ok()
+        };
+        assert_eq!(check("/srv", "").as_deref(), Some("rprivate"));
+        assert_eq!(check("/var/lib/gantry-2", "slave").as_deref(), Some("slave"));
+        for source in ["/", "/var/lib", "/var/lib/gantry", "/var/lib/gantry/volumes/v"] {
+            assert_eq!(check(source, "").as_deref(), Some("rslave"), "{source}");
+            assert_eq!(check(source, "rshared").as_deref(), Some("rshared"), "{source}");
+            assert_eq!(check(source, "rprivate"), None, "{source}");
+        }
+    }
 
     #[test]
     fn targets_are_absolute_and_clean() {

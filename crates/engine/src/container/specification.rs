@@ -126,7 +126,7 @@ pub(crate) fn make(engine: &Engine, record: &Record, facts: Facts, looks: Looks)
             .collect(),
         resources: wanted,
         cgroups_path: cgroups_path(engine, record)?,
-        writable_cgroups: security(record, "writable-cgroups").map(|word| word == "true"),
+        writable_cgroups: security(record, "writable-cgroups").map(|word| word != "false"),
         oom_score_adj: isolation.oom_score_adj,
         devices: devices(&options.resources.devices, looks)?,
         device_rules: options.resources.device_cgroup_rules.clone(),
@@ -157,7 +157,7 @@ fn init(engine: &Engine) -> Result<String> {
 fn security<'a>(record: &'a Record, key: &str) -> Option<&'a str> {
     let options = record.options.isolation.security_opt.iter();
     options
-        .filter_map(|text| text.split_once(['=', ':']))
+        .map(|text| text.split_once(['=', ':']).unwrap_or((text, "")))
         .find(|(name, _)| *name == key)
         .map(|(_, value)| value)
 }
