@@ -97,9 +97,8 @@ impl Engine {
     pub fn apparmor_profile(&self, record: &Record) -> String {
         let Some(default) = &self.shared.host.apparmor else { return String::new() };
         let isolation = &record.options.isolation;
-        let named = isolation.security_opt.iter().filter_map(|option| option.split_once(['=', ':']));
-        let named = named.filter(|(key, name)| *key == "apparmor" && !name.is_empty()).next_back();
-        match named {
+        let mut named = isolation.security_opt.iter().filter_map(|option| option.split_once(['=', ':']));
+        match named.rfind(|(key, name)| *key == "apparmor" && !name.is_empty()) {
             Some((_, name)) => name.to_owned(),
             None if isolation.privileged => UNCONFINED.to_owned(),
             None => default.clone(),
