@@ -26,9 +26,9 @@ pub(crate) use call::read_json;
 pub(crate) use h2::NO_BUILDKIT;
 pub(crate) use hijack::{Hijack, Wire};
 pub use listener::Listener;
-pub(crate) use received::Received;
 #[cfg(feature = "fuzzing")]
 pub(crate) use query::Query;
+pub(crate) use received::Received;
 
 /// A path without percent signs.
 pub(crate) fn decode_path(path: &str) -> Result<std::borrow::Cow<'_, str>, crate::failure::Failure> {

@@ -13,11 +13,11 @@ mod recovery;
 mod registry;
 mod restarts;
 mod run;
+mod userns;
 mod volumes;
 
 use std::sync::OnceLock;
 
-mod userns;
 use gantry_e2e::{Docker, Gantryd};
 
 /// Ends with a status of its own when it is asked to.
