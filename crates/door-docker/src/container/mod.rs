@@ -88,9 +88,10 @@ pub(crate) async fn find(call: &Call, name: &str) -> Result<Arc<Container>, Fail
 pub(crate) fn size(call: &Call) -> Result<(u16, u16), Failure> {
     let number = |name: &str, what: &str| {
         let text = call.query.text(name);
-        text.parse::<u32>()
-            .map(|number| u16::try_from(number).unwrap_or(u16::MAX))
-            .map_err(|_| Failure::invalid(format!("invalid resize {what} {text:?}: invalid syntax")))
+        text.parse::<u32>().map(|number| u16::try_from(number).unwrap_or(u16::MAX)).map_err(|_| {
+            let why = if text.parse::<i128>().is_ok() { "value out of range" } else { "invalid syntax" };
+            Failure::invalid(format!("invalid resize {what} {text:?}: {why}"))
+        })
     };
     Ok((number("h", "height")?, number("w", "width")?))
 }

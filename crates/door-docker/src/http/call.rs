@@ -142,6 +142,7 @@ pub(crate) fn read_json<T: DeserializeOwned + Default>(bytes: &[u8]) -> Result<T
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = Option::<T>::deserialize(&mut deserializer).map_err(|error| {
         Failure::invalid(match error.is_eof() {
+            true if bytes.trim_ascii().is_empty() => "invalid JSON: EOF".to_owned(),
             true => "invalid JSON: got EOF while reading request body".to_owned(),
             false => format!("invalid JSON: {error}"),
         })

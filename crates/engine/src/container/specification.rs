@@ -256,8 +256,10 @@ pub(crate) fn joined(engine: &Engine, name: &str, kind: &str) -> Result<String> 
     let other = engine.container(name)?;
     let record = other.record();
     if !record.state.status.is_alive() {
-        let (id, kind) = (record.short_id(), kind.to_uppercase());
-        return Err(Error::Conflict(format!("cannot join {kind} of a non running container: {id}")));
+        let (id, kind) = (&record.id, kind.to_uppercase());
+        return Err(Error::Conflict(format!(
+            "failed to join {kind} namespace: container {id} is not running"
+        )));
     }
     Ok(format!("/proc/{}/ns/{kind}", record.state.pid))
 }
