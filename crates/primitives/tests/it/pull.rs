@@ -146,7 +146,8 @@ async fn an_unpacked_image_can_be_prepared_on() {
         snapshotter: String::new(),
         key: key.into(),
         parent: top.name.clone(),
-        labels: Labels::new(),
+        // A collection after the pull would take it otherwise.
+        labels: Labels::from([("containerd.io/gc.root".to_owned(), "1".to_owned())]),
     };
     let mounts = fixture.store.snapshot_prepare(test.clone(), prepare("container")).await.unwrap();
     assert_eq!((mounts.len(), mounts[0].kind.as_str()), (1, "overlay"));
