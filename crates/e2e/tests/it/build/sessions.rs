@@ -176,7 +176,6 @@ fn what_this_builder_does_not_do_says_what_to_do() {
         gantry_testkit::skip_test!("the words are this daemon's");
     };
     build_text(docker, &[], "FROM base:1\nRUN --mount=type=cache,target=/x true").fails().says("BuildKit");
-    build_text(docker, &[], "FROM base:1\nADD https://r.example/x /x").fails().says("not fetched");
     let remote = docker.docker(["build", "https://r.example/x.git"]).env("DOCKER_BUILDKIT", "0");
     let begun = Instant::now();
     remote.run().fails();
