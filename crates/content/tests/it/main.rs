@@ -41,7 +41,12 @@ impl Fixture {
     fn reopen(self, options: Options) -> Self {
         let Self { store, directory } = self;
         drop(store);
-        Self { store: Store::open(directory.path(), options).expect("a store"), directory }
+        // A program that another test of this process is about to execute may have the lock for a moment.
+        let open = || match Store::open(directory.path(), options.clone()) {
+            Err(gantry_content::Error::InUse(_)) => None,
+            opened => Some(opened.expect("a store")),
+        };
+        Self { store: gantry_testkit::until("the store to open", open), directory }
     }
 }
 

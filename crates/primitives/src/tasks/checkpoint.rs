@@ -1,17 +1,19 @@
 //! Checkpoints as content: criu's files in a tar, and the specification beside it.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gantry_metadata::Opaque;
 use gantry_proto_shim::Message as _;
-use gantry_proto_shim::options::CheckpointOptions;
+use gantry_proto_shim::options::{CheckpointOptions, Options as RuncOptions};
 use gantry_proto_shim::task::{CheckpointTaskRequest, Empty, method};
 use gantry_tasks::Key;
-use gantry_types::{Descriptor, Labels};
+use gantry_types::{Descriptor, Labels, Namespace};
 
 use super::{Tasks, any};
 use crate::{Context, Error, Result, Store};
@@ -26,28 +28,104 @@ const CHUNK: usize = 1 << 20;
 const MAX_FILES: usize = 100_000;
 const MAX_NAME_BYTES: usize = 255;
 
+/// Where all directories of checkpoints are, below the store's root.
+const DIRECTORY: &str = "checkpoints";
+/// Where those are that are being written. No namespace has such a name.
+const PACKING: &str = ".packing";
+
 /// A directory that goes with its value.
-pub(super) struct Scratch(PathBuf);
+pub(super) struct Scratch(Option<PathBuf>);
 
 impl Scratch {
     fn make(root: &Path) -> Result<Self> {
         let mut random = [0; 8];
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
             .map_err(|errno| Error::file("naming", root)(errno.into()))?;
-        let path = root.join("checkpoints").join(format!("{:016x}", u64::from_le_bytes(random)));
+        let name = format!("{:016x}", u64::from_le_bytes(random));
+        Self::at(root.join(DIRECTORY).join(PACKING).join(name))
+    }
+
+    fn at(path: PathBuf) -> Result<Self> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
         made.map_err(Error::file("making", &path))?;
-        Ok(Self(path))
+        Ok(Self(Some(path)))
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        self.0.as_deref().expect("it is kept last")
+    }
+
+    /// Leaves the directory to somebody else.
+    fn keep(mut self) {
+        self.0 = None;
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if let Some(path) = &self.0 {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// The files of checkpoints that tasks are to be restored from. A shim does that when the task is started, whichever daemon there is by
+/// then: they are kept, at a place that has the task's name, until it has started or is gone.
+#[derive(Debug, Clone)]
+pub(super) struct Restores {
+    directory: PathBuf,
+    waiting: Arc<Mutex<HashSet<Key>>>,
+}
+
+impl Restores {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { directory: root.join(DIRECTORY), waiting: Arc::default() }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashSet<Key>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn place(&self, (namespace, id): &Key) -> PathBuf {
+        self.directory.join(namespace.as_str()).join(id)
+    }
+
+    /// Finds what an earlier daemon has left, and removes what no task waits for. Blocks.
+    pub(super) fn find(&self, exists: impl Fn(&Key) -> bool) {
+        let below = |path: &Path| std::fs::read_dir(path).into_iter().flatten().flatten();
+        for namespace in below(&self.directory) {
+            let name: Option<Namespace> = namespace.file_name().to_str().and_then(|name| name.parse().ok());
+            let Some(name) = name.filter(|_| namespace.file_name() != PACKING) else {
+                let _ = std::fs::remove_dir_all(namespace.path());
+                continue;
+            };
+            for entry in below(&namespace.path()) {
+                let key = (name.clone(), entry.file_name().to_string_lossy().into_owned());
+                if exists(&key) {
+                    self.waiting().insert(key);
+                } else {
+                    let _ = std::fs::remove_dir_all(entry.path());
+                }
+            }
+        }
+    }
+
+    /// The task was made.
+    pub(super) fn keep(&self, key: Key, files: Scratch) {
+        self.waiting().insert(key);
+        files.keep();
+    }
+
+    /// The task has started, or is gone: its files go in the background.
+    pub(super) fn done(&self, key: &Key) {
+        if self.waiting().remove(key) {
+            let place = self.place(key);
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = std::fs::remove_dir_all(&place) {
+                    tracing::warn!(path = %place.display(), %error, "the files of a checkpoint are left");
+                }
+            });
+        }
     }
 }
 
@@ -154,17 +232,30 @@ async fn store(
     Ok(Descriptor::new(media_type, digest, size))
 }
 
-/// Unpacks a checkpoint for a restore.
-pub(super) async fn unpack(store: &Store, context: &Context, descriptor: &Descriptor) -> Result<Scratch> {
+/// The directory of a checkpoint that the options of runc's shim name; empty for none.
+pub(super) fn path_of(options: Option<&Opaque>) -> String {
+    let options = options.cloned().map(any).filter(gantry_proto_shim::any::Any::is::<RuncOptions>);
+    let options = options.and_then(|options| options.unpack::<RuncOptions>().ok());
+    options.map(|options| options.criu_image_path).unwrap_or_default()
+}
+
+/// Unpacks a checkpoint for the restore of a container's task.
+pub(super) async fn unpack(
+    store: &Store,
+    restores: &Restores,
+    context: &Context,
+    (container, descriptor): (&str, &Descriptor),
+) -> Result<Scratch> {
     if descriptor.media_type != CHECKPOINT {
         let reason = format!("{:?} is no checkpoint", descriptor.media_type);
         return Err(Error::Invalid { what: "checkpoint", reason });
     }
     let (context, digest) = (context.clone(), descriptor.digest.clone());
+    let place = restores.place(&(context.namespace.clone(), container.to_owned()));
     store
         .blocking(move |inner| {
             let blob = inner.open_content(&context, &digest)?;
-            let scratch = Scratch::make(&inner.options.root)?;
+            let scratch = Scratch::at(place)?;
             let bytes = BlobReader { blob, offset: 0 };
             extract(bytes, scratch.path())?;
             Ok(scratch)

@@ -87,6 +87,7 @@ pub struct ExecRequest {
 pub struct Tasks {
     store: Store,
     tasks: gantry_tasks::Tasks,
+    restores: checkpoint::Restores,
 }
 
 impl Tasks {
@@ -106,7 +107,8 @@ impl Tasks {
     ) -> Result<(Self, Recovered)> {
         let opened = tokio::task::spawn_blocking(move || gantry_tasks::Tasks::open(&options)).await;
         let (tasks, mut receiver) = opened.map_err(|_| crate::Error::panicked("opening tasks"))??;
-        let tasks = Self { store, tasks };
+        let restores = checkpoint::Restores::new(store.root());
+        let tasks = Self { store, tasks, restores };
         log(tasks.tasks.log());
         let pids = lost::running(&tasks.store).await?;
         let recovered = tasks.tasks.recover(pids).await?;
@@ -114,6 +116,9 @@ impl Tasks {
         lost::record_waiting(&tasks.store, &mut receiver).await;
         tokio::spawn(lost::record(tasks.store.clone(), receiver));
         lost::settle(&tasks, &recovered.ending).await?;
+        let found = tasks.clone();
+        let find = move || found.restores.find(|key| found.exists(key));
+        tokio::task::spawn_blocking(find).await.map_err(|_| crate::Error::panicked("finding checkpoints"))?;
         Ok((tasks, recovered))
     }
 
@@ -144,11 +149,20 @@ impl Tasks {
     /// NotFound for the container, its runtime or its checkpoint; AlreadyExists; what the shim says.
     pub async fn create(&self, context: Context, request: TaskRequest) -> Result<u32> {
         let container = self.container(&context.namespace, &request.container).await?;
+        let key = (context.namespace.clone(), request.container.clone());
         let restored = match &request.checkpoint {
-            Some(descriptor) => Some(checkpoint::unpack(&self.store, &context, descriptor).await?),
-            None => None,
+            // Those of a task that is there are its own; it is refused below.
+            Some(descriptor) if !self.tasks.exists(&key) => {
+                let of = (request.container.as_str(), descriptor);
+                Some(checkpoint::unpack(&self.store, &self.restores, &context, of).await?)
+            }
+            _ => None,
         };
-        let directory = restored.as_ref().map(|directory| directory.path().display().to_string());
+        let directory = match &restored {
+            Some(directory) => directory.path().display().to_string(),
+            // The client has the files itself.
+            None => checkpoint::path_of(request.options.as_ref()),
+        };
         let made = CreateRequest {
             config: container.spec.map(|spec| spec.value).unwrap_or_default(),
             rootfs: request.rootfs.into_iter().map(mount).collect(),
@@ -156,7 +170,7 @@ impl Tasks {
             stdout: request.stdout,
             stderr: request.stderr,
             terminal: request.terminal,
-            checkpoint: directory.unwrap_or_default(),
+            checkpoint: directory,
             runtime: container.runtime,
             runtime_path: request.runtime_path,
             options: request
@@ -167,7 +181,11 @@ impl Tasks {
             endpoint: request.endpoint,
             sandbox: Some(container.sandbox).filter(|sandbox| !sandbox.is_empty()),
         };
-        Ok(self.tasks.create((context.namespace, request.container), made).await?)
+        let pid = self.tasks.create(key.clone(), made).await?;
+        if let Some(files) = restored {
+            self.restores.keep(key, files);
+        }
+        Ok(pid)
     }
 
     /// Starts a process that was made; the first one for an empty `exec`.
@@ -175,9 +193,14 @@ impl Tasks {
     /// # Errors
     /// NotFound; what the shim says.
     pub async fn start(&self, key: Key, exec: String) -> Result<u32> {
+        let is_first = exec.is_empty();
         let request = StartRequest { id: key.1.clone(), exec_id: exec };
-        let started: StartResponse = self.tasks.call(&key, method::START, request).await?;
-        Ok(started.pid)
+        let started: std::result::Result<StartResponse, _> =
+            self.tasks.call(&key, method::START, request).await;
+        if is_first {
+            self.restores.done(&key);
+        }
+        Ok(started?.pid)
     }
 
     /// Removes a task that has ended, and says how.
@@ -185,7 +208,9 @@ impl Tasks {
     /// # Errors
     /// NotFound; FailedPrecondition while it runs.
     pub async fn delete(&self, key: Key) -> Result<DeleteResponse> {
-        Ok(self.tasks.delete(key).await?)
+        let deleted = self.tasks.delete(key.clone()).await?;
+        self.restores.done(&key);
+        Ok(deleted)
     }
 
     /// Removes a process that is not the first one.
