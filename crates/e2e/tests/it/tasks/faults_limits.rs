@@ -135,7 +135,7 @@ fn a_daemon_without_descriptors_is_resource_exhausted() {
     for free in 0..24 {
         limit_descriptors(&daemon, &limit_with(&daemon, free).to_string());
         let mut client = case.task(&["start", "--detach"]).spawn();
-        let end = Instant::now() + Duration::from_millis(500);
+        let end = Instant::now() + Duration::from_millis(1500);
         while !client.has_ended() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(5));
         }
