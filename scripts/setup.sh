@@ -4,7 +4,8 @@
 set -eu
 packages="busybox-static debootstrap gcc libc6-dev make git ca-certificates iproute2 procps uidmap jq
 runc crun conmon podman buildah containerd containernetworking-plugins docker.io iptables umoci skopeo slirp4netns
-libseccomp-dev python3-seccomp mmdebstrap docker-registry openssl apache2-utils zstd libcap2-bin attr"
+libseccomp-dev python3-seccomp mmdebstrap docker-registry openssl apache2-utils zstd libcap2-bin attr
+curl"
 # libFuzzer is C++.
 [ "${1:-}" != fuzz ] || packages="$packages g++"
 missing=""

@@ -133,15 +133,14 @@ pub(super) fn sweep(state: &Path, known: &[String]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use gantry_testkit::{Need, require};
+
     use super::super::ids::Span;
     use super::*;
 
     #[test]
     fn namespaces_are_held_by_files_and_swept() {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: this needs root");
-            return;
-        }
+        require!(Need::Root);
         let state = tempfile::tempdir().unwrap();
         let span = [Span { first: 0x7123_0000, count: 1000 }];
         let (user, net) = make(&IdMaps::of(&span, &span), Net::Own).unwrap();

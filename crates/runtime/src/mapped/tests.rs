@@ -88,7 +88,7 @@ fn is_alone(test: &str) -> bool {
         return true;
     }
     if !rustix::process::geteuid().is_root() || !has(Feature::OverlayMappedLayers) {
-        println!("skipped: this needs root and Linux 5.19");
+        gantry_testkit::skip(&format!("gantry_runtime::{test}"), "needs root and Linux 5.19");
         return false;
     }
     let own = std::env::current_exe().unwrap();
